@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace ds {
+
+/// Decimal digits only (no sign, no blank, at least one digit), below 2^64; else nothing.
+std::optional<std::uint64_t> ParseDecimal(std::string_view text);
+
+/// Bytes made safe for one log line: printable ASCII as it is, the rest and `"` `\` as \xNN.
+std::string EscapeBytes(std::string_view bytes);
+
+/// Lower-case hexadecimal of `bytes`.
+std::string ToHex(std::string_view bytes);
+
+/// `bytes` without leading and trailing blanks (space, tab, CR, LF, VT, FF).
+std::string_view TrimBlanks(std::string_view text);
+
+}  // namespace ds

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/base/time.h"
+#include "common/daemon/logging.h"
+#include "common/daemon/metrics.h"
+#include "common/daemon/program.h"
+#include "common/daemon/signals.h"
+#include "common/net/socket.h"
+
+namespace ds::daemon {
+
+/// What every daemon here can be told. Filled by the flag parser.
+struct DaemonOptions {
+  std::vector<std::string> listen;  ///< HOST:PORT; wins over `port`
+  std::uint16_t port = 0;           ///< on 127.0.0.1 and [::1]
+  bool allow_insecure = false;      ///< may leave loopback without TLS
+  std::string metrics;              ///< HOST:PORT of the metrics page; empty: none
+  double drain_timeout_s = 5;
+  bool exit_on_stdin_close = false;
+  LogOptions log;
+};
+
+/// A running daemon as its frame sees it. Drain() and Reload() are called from one thread at a time.
+class Service {
+ public:
+  virtual ~Service() = default;
+  /// Stops accepting and finishes what is in flight; returns when that is done, at `deadline` at
+  /// the latest.
+  virtual void Drain(TimePoint deadline) = 0;
+  /// SIGHUP.
+  virtual void Reload() {}
+};
+
+/// What a start function hands back once its listeners accept.
+struct Started {
+  std::unique_ptr<Service> service;
+  std::vector<net::Endpoint> listen;                        ///< for the ready line, first one first
+  std::vector<std::pair<std::string, std::string>> keys{};  ///< further keys of the ready line
+};
+
+/// The frame that all daemons share: options and options file, logging, metrics, ready line and
+/// systemd notification, signals, two-stage shutdown, exit codes. Make it first in main(), before
+/// any thread exists:
+///
+///   Daemon daemon({.name = "x-server", .summary = "…"});
+///   daemon.AddListenOptions(10880, "-p,--port");
+///   daemon.flags().add_option(…);
+///   if (const auto code = daemon.Parse(argc, argv)) return *code;
+///   return daemon.Run([&](const std::stop_token&, Metrics&) -> absl::StatusOr<Started> { … });
+class Daemon {
+ public:
+  /// Makes everything that is needed to serve. Runs on a thread of its own, so that a signal can ask
+  /// it to give up. kInvalidArgument is a configuration error (exit 2), any other failure exit 1.
+  using StartFunction =
+      std::function<absl::StatusOr<Started>(const std::stop_token& stop, Metrics& metrics)>;
+
+  explicit Daemon(ProgramInfo info);
+
+  CLI::App& flags() { return flags_; }
+  const DaemonOptions& options() const { return options_; }
+
+  /// Adds --listen and the bare-port option `port_flag` (as CLI11 names options).
+  void AddListenOptions(std::uint16_t default_port, const std::string& port_flag);
+
+  /// Parses flags and options file and refuses addresses off loopback that were not allowed.
+  std::optional<int> Parse(int argc, char** argv);
+
+  /// Binds what --listen or the port says. For start functions, after their own configuration is
+  /// known to be good.
+  absl::StatusOr<std::vector<net::Listener>> Bind() const;
+
+  /// Serves until a signal; returns the exit code.
+  int Run(const StartFunction& start);
+
+ private:
+  absl::Status ResolveAddresses();
+  void PrintReadyLine(const Started& started, const net::Endpoint* metrics);
+  void DumpStatistics();
+  enum class Wake { kWorkDone, kStop, kReload };
+  Wake WaitForEvent(int work_done_fd, bool serving);
+
+  const ProgramInfo info_;
+  SignalFd signals_;
+  CLI::App flags_;
+  DaemonOptions options_;
+  std::vector<net::Endpoint> listen_;
+  std::optional<net::Endpoint> metrics_endpoint_;
+  Metrics metrics_;
+  bool stdin_open_ = false;
+};
+
+}  // namespace ds::daemon

@@ -1,0 +1,54 @@
+#include "common/daemon/program.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+namespace ds::daemon {
+namespace {
+
+std::string OneLine(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  return text;
+}
+
+}  // namespace
+
+void DescribeProgram(CLI::App& flags, const ProgramInfo& info) {
+  flags.description(info.summary);
+  flags.name(info.name);
+  flags.set_version_flag("--version", fmt::format("{} {} ({})", info.name, DS_VERSION, DS_BUILD));
+  flags.get_formatter()->column_width(38);
+}
+
+std::optional<int> ParseFlags(CLI::App& flags, const std::string& program, int argc, char** argv) {
+  try {
+    flags.parse(argc, argv);
+    return std::nullopt;
+  } catch (const CLI::Success& done) {  // --help, --version
+    return flags.exit(done);
+  } catch (const CLI::Error& error) {
+    PrintError(program, fmt::format("parse options: {} (see --help)", error.what()));
+    return kExitUsage;
+  }
+}
+
+void PrintError(const std::string& program, const std::string& message) {
+  std::fprintf(stderr, "%s: %s\n", program.c_str(), OneLine(message).c_str());
+}
+
+int FailWith(const std::string& program, const absl::Status& status) {
+  PrintError(program, Message(status));
+  return status.code() == absl::StatusCode::kInvalidArgument ? kExitUsage : kExitFailure;
+}
+
+CLI::Validator Seconds(double min, double max) {
+  CLI::Range range(min, max);
+  range.description(fmt::format("SECONDS {}-{}", min, max));
+  return range;
+}
+
+}  // namespace ds::daemon

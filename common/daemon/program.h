@@ -1,0 +1,38 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+
+#include "common/base/status.h"
+
+namespace ds::daemon {
+
+/// Exit codes of every program here.
+enum ExitCode : int {
+  kExitSuccess = 0,
+  kExitFailure = 1,  ///< the work failed
+  kExitUsage = 2,    ///< usage or configuration, found before anything was done
+};
+
+struct ProgramInfo {
+  std::string name;
+  std::string summary;  ///< one sentence for --help
+};
+
+/// Adds --version and the common form of --help to `flags`.
+void DescribeProgram(CLI::App& flags, const ProgramInfo& info);
+
+/// Parses the command line; an exit code when the program is over already (--help, a usage error).
+std::optional<int> ParseFlags(CLI::App& flags, const std::string& program, int argc, char** argv);
+
+/// Prints "<program>: <message>" as one line on stderr.
+void PrintError(const std::string& program, const std::string& message);
+
+/// Prints the status and returns the exit code that fits it: kInvalidArgument is usage.
+int FailWith(const std::string& program, const absl::Status& status);
+
+/// A check for CLI11 flags: a count of seconds, fractions allowed, between the bounds.
+CLI::Validator Seconds(double min, double max);
+
+}  // namespace ds::daemon

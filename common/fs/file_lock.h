@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+
+#include "common/base/status.h"
+#include "common/base/unique_fd.h"
+
+namespace ds::fs {
+
+/// Takes flock(2) on an open file without waiting. Held by somebody else: kFailedPrecondition.
+/// The lock goes with the descriptor, and so with the process, however that ends.
+absl::Status LockFile(int fd, const std::string& name);
+
+/// Keeps a data folder to one process: locks `<folder>/LOCK`, in which the holder writes its pid.
+class FolderLock {
+ public:
+  /// Held by somebody else: kFailedPrecondition, with the holder's pid in the message.
+  static absl::StatusOr<FolderLock> Acquire(const std::string& folder);
+
+ private:
+  explicit FolderLock(UniqueFd fd) : fd_(std::move(fd)) {}
+  UniqueFd fd_;
+};
+
+}  // namespace ds::fs

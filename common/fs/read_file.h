@@ -1,0 +1,13 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "common/base/status.h"
+
+namespace ds::fs {
+
+/// The whole of a regular file of at most `bytes_max` bytes; larger is kResourceExhausted.
+absl::StatusOr<std::string> ReadFile(const std::string& path, std::size_t bytes_max = 64U << 20U);
+
+}  // namespace ds::fs
