@@ -1,0 +1,312 @@
+#include "getfile/client/http_resume.h"
+
+#include <curl/curl.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/parse.h"
+#include "common/fs/atomic_file.h"
+#include "common/fs/file_lock.h"
+
+namespace ds::getfile {
+namespace {
+
+std::string PercentEncode(std::string_view path) {
+  constexpr std::string_view kPlain =
+      "/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  std::string out;
+  for (const char c : path) {
+    if (kPlain.find(c) != std::string_view::npos) {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return out;
+}
+
+std::string ReadAll(int fd) {
+  std::string text;
+  char buffer[512];
+  ssize_t n = 0;
+  while ((n = ::read(fd, buffer, sizeof buffer)) > 0 && text.size() < 4096) {
+    text.append(buffer, static_cast<std::size_t>(n));
+  }
+  return text;
+}
+
+}  // namespace
+
+/// One GET with its part file. Called back by libcurl.
+class HttpResume::Transfer {
+ public:
+  Transfer(const HttpResume* owner, Result* result) : owner_(owner), result_(result) {}
+
+  absl::Status OpenPart(const std::string& path) {
+    ASSIGN_OR_RETURN(name_, DownloadFolder::NameOf(path));
+    const std::size_t slash = name_.rfind('/');
+    file_name_ = slash == std::string::npos ? name_ : name_.substr(slash + 1);
+    ASSIGN_OR_RETURN(parent_, owner_->folder_->root().MakeFolders(
+                                  slash == std::string::npos ? "" : name_.substr(0, slash)));
+    const std::string part_name = file_name_ + ".part";
+    part_.Reset(::openat(parent_.get(), part_name.c_str(),
+                         O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+    if (!part_) return ErrnoError(fmt::format("open \"{}\"", part_name), errno);
+    RETURN_IF_ERROR(fs::LockFile(part_.get(), part_name));
+    struct stat info {};
+    if (::fstat(part_.get(), &info) != 0) return ErrnoError("stat", errno);
+    had_ = static_cast<std::uint64_t>(info.st_size);
+    const UniqueFd tag(::openat(parent_.get(), TagName().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (tag) validator_ = ReadAll(tag.get());
+    if (validator_.find_first_of("\r\n") != std::string::npos) validator_.clear();
+    if (had_ > 0 && validator_.empty()) {
+      result_->note = "the part has no validator: starting over";
+      had_ = 0;
+    }
+    return absl::OkStatus();
+  }
+
+  std::uint64_t had() const { return had_; }
+  const std::string& validator() const { return validator_; }
+
+  /// Header lines of one response; libcurl does not follow redirects here.
+  void OnHeader(std::string_view line) {
+    if (line.starts_with("HTTP/")) {
+      code_ = 0;
+      fresh_validator_.clear();
+      const std::size_t blank = line.find(' ');
+      if (blank != std::string_view::npos) {
+        code_ = static_cast<int>(ParseDecimal(line.substr(blank + 1, 3)).value_or(0));
+      }
+      return;
+    }
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return;
+    std::string key(line.substr(0, colon));
+    std::transform(key.begin(), key.end(), key.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    const std::string value(TrimBlanks(line.substr(colon + 1)));
+    // Weak tags do not promise equal bytes (RFC 9110 section 8.8.1).
+    if (key == "etag" && !value.starts_with("W/")) fresh_validator_ = value;
+    if (key == "last-modified" && fresh_validator_.empty()) fresh_validator_ = value;
+    if (key == "content-length") length_ = ParseDecimal(value);
+  }
+
+  bool OnBody(std::string_view bytes) {
+    if (!begun_ && !Begin()) return false;
+    if (code_ != 200 && code_ != 206) return true;  // the text of an error page
+    std::string_view rest = bytes;
+    while (!rest.empty()) {
+      const ssize_t n = ::pwrite(part_.get(), rest.data(), rest.size(),
+                                 static_cast<off_t>(result_->fetch.received));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) {
+        result_->fetch.error = ErrnoError(fmt::format("write \"{}.part\"", file_name_), errno);
+        return false;
+      }
+      result_->fetch.received += static_cast<std::uint64_t>(n);
+      rest.remove_prefix(static_cast<std::size_t>(n));
+    }
+    owner_->progress_.received(bytes.size());
+    return true;
+  }
+
+  bool Interrupted() const {
+    pollfd fd{owner_->options_.cancel_fd, POLLIN, 0};
+    return owner_->options_.cancel_fd >= 0 && ::poll(&fd, 1, 0) == 1;
+  }
+
+  /// The head of the answer is whole: take the old part or begin a new one.
+  bool Begin() {
+    begun_ = true;
+    FetchResult& fetch = result_->fetch;
+    if (code_ == 206) {
+      fetch.received = result_->resumed_from = had_;
+    } else if (code_ == 200) {
+      if (had_ > 0) result_->note = "the file has changed or has no ranges: starting over";
+      if (::ftruncate(part_.get(), 0) != 0 || !WriteTag()) {
+        fetch.error = ErrnoError(fmt::format("write \"{}.part\"", file_name_), errno);
+        return false;
+      }
+    } else {
+      return true;
+    }
+    fetch.length = fetch.received + length_.value_or(0);
+    owner_->progress_.expected(length_.value_or(0));
+    return true;
+  }
+
+  /// After the whole body has come: verify and put in place.
+  void Finish() {
+    FetchResult& fetch = result_->fetch;
+    if (!begun_ && !Begin()) return;
+    switch (code_) {
+      case 200:
+      case 206:
+        fetch.status = AnswerStatus::kOk;
+        break;
+      case 403:
+      case 404:
+      case 410:
+        fetch.status = AnswerStatus::kFileNotFound;
+        return Discard();
+      case 416:
+        // The part is longer than the file, or exactly as long.
+        result_->note = "the part does not fit the file: remove it to start over";
+        [[fallthrough]];
+      default:
+        fetch.status = AnswerStatus::kError;
+        fetch.error = Unavailable(fmt::format("HTTP status {}", code_));
+        if (had_ == 0) Discard();
+        return;
+    }
+    fetch.length = fetch.received;
+    if (owner_->folder_->verifies()) {
+      fetch.error = Verify();
+      if (!fetch.error.ok()) return Discard();
+    }
+    if (::renameat(parent_.get(), PartName().c_str(), parent_.get(), file_name_.c_str()) != 0) {
+      fetch.error = ErrnoError(fmt::format("rename to \"{}\"", file_name_), errno);
+      return;
+    }
+    ::unlinkat(parent_.get(), TagName().c_str(), 0);
+  }
+
+  /// Nothing worth keeping.
+  void Discard() {
+    ::unlinkat(parent_.get(), PartName().c_str(), 0);
+    ::unlinkat(parent_.get(), TagName().c_str(), 0);
+  }
+  bool empty() const { return result_->fetch.received == 0 && had_ == 0; }
+
+ private:
+  std::string PartName() const { return file_name_ + ".part"; }
+  std::string TagName() const { return file_name_ + ".part.etag"; }
+
+  bool WriteTag() {
+    ::unlinkat(parent_.get(), TagName().c_str(), 0);
+    if (fresh_validator_.empty()) return true;
+    auto tag = fs::AtomicFile::Create(parent_.get(), TagName());
+    return tag.ok() && tag->Write(fresh_validator_).ok() &&
+           tag->Commit(fs::AtomicFile::Durability::kCached).ok();
+  }
+
+  absl::Status Verify() const {
+    Sha256 digest;
+    std::string buffer(256U << 10U, '\0');
+    off_t offset = 0;
+    for (;;) {
+      const ssize_t n = ::pread(part_.get(), buffer.data(), buffer.size(), offset);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return ErrnoError(fmt::format("read \"{}.part\"", file_name_), errno);
+      if (n == 0) break;
+      digest.Update({buffer.data(), static_cast<std::size_t>(n)});
+      offset += n;
+    }
+    return owner_->folder_->CheckDigest(name_, digest.FinishHex());
+  }
+
+  const HttpResume* const owner_;
+  Result* const result_;
+  std::string name_;
+  std::string file_name_;
+  UniqueFd parent_;
+  UniqueFd part_;
+  std::uint64_t had_ = 0;  ///< bytes in the part that can be continued
+  std::string validator_;
+  std::string fresh_validator_;
+  std::optional<std::uint64_t> length_;
+  int code_ = 0;
+  bool begun_ = false;
+};
+
+HttpResume::HttpResume(Options options, const DownloadFolder* folder, FetchProgress progress)
+    : options_(std::move(options)), folder_(folder), progress_(std::move(progress)),
+      curl_(curl_easy_init()) {
+  CHECK(curl_ != nullptr, "curl_easy_init");
+}
+
+HttpResume::~HttpResume() { curl_easy_cleanup(curl_); }
+
+HttpResume::Result HttpResume::Fetch(const std::string& path) {
+  Result result;
+  Transfer transfer(this, &result);
+  if (result.fetch.error = transfer.OpenPart(path); !result.fetch.error.ok()) return result;
+
+  curl_easy_reset(curl_);
+  const std::string host =
+      options_.host.find(':') == std::string::npos ? options_.host : "[" + options_.host + "]";
+  const std::string url = fmt::format("http://{}:{}{}", host, options_.port, PercentEncode(path));
+  const long timeout_s = std::max<long>(
+      1, static_cast<long>(std::chrono::ceil<std::chrono::seconds>(options_.timeout).count()));
+  curl_easy_setopt(curl_, CURLOPT_URL, url.c_str());
+  curl_easy_setopt(curl_, CURLOPT_PATH_AS_IS, 1L);
+  curl_easy_setopt(curl_, CURLOPT_PROXY, "");
+  curl_easy_setopt(curl_, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl_, CURLOPT_CONNECTTIMEOUT, timeout_s);
+  curl_easy_setopt(curl_, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  curl_easy_setopt(curl_, CURLOPT_LOW_SPEED_TIME, timeout_s);
+  curl_easy_setopt(curl_, CURLOPT_HTTP09_ALLOWED, 0L);
+  curl_easy_setopt(curl_, CURLOPT_BUFFERSIZE, 256L << 10L);
+  using Callback = std::size_t (*)(char*, std::size_t, std::size_t, void*);
+  curl_easy_setopt(curl_, CURLOPT_HEADERFUNCTION,
+                   static_cast<Callback>([](char* data, std::size_t size, std::size_t n, void* self) {
+                     static_cast<Transfer*>(self)->OnHeader({data, size * n});
+                     return size * n;
+                   }));
+  curl_easy_setopt(curl_, CURLOPT_HEADERDATA, &transfer);
+  curl_easy_setopt(curl_, CURLOPT_WRITEFUNCTION,
+                   static_cast<Callback>([](char* data, std::size_t size, std::size_t n, void* self) {
+                     return static_cast<Transfer*>(self)->OnBody({data, size * n}) ? size * n : 0;
+                   }));
+  curl_easy_setopt(curl_, CURLOPT_WRITEDATA, &transfer);
+  using Progress = int (*)(void*, curl_off_t, curl_off_t, curl_off_t, curl_off_t);
+  curl_easy_setopt(
+      curl_, CURLOPT_XFERINFOFUNCTION,
+      static_cast<Progress>([](void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+        return static_cast<Transfer*>(self)->Interrupted() ? 1 : 0;
+      }));
+  curl_easy_setopt(curl_, CURLOPT_XFERINFODATA, &transfer);
+  curl_easy_setopt(curl_, CURLOPT_NOPROGRESS, 0L);
+  struct curl_slist* headers = nullptr;
+  std::string range;
+  if (transfer.had() > 0) {
+    headers = curl_slist_append(headers, ("If-Range: " + transfer.validator()).c_str());
+    curl_easy_setopt(curl_, CURLOPT_HTTPHEADER, headers);
+    range = fmt::format("{}-", transfer.had());
+    curl_easy_setopt(curl_, CURLOPT_RANGE, range.c_str());
+  }
+  const CURLcode code = curl_easy_perform(curl_);
+  curl_slist_free_all(headers);
+
+  switch (code) {
+    case CURLE_OK:
+      transfer.Finish();
+      break;
+    case CURLE_UNSUPPORTED_PROTOCOL:  // an answer that is no HTTP
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_GOT_NOTHING:
+      result.speaks_http = false;
+      if (transfer.empty()) transfer.Discard();
+      break;
+    case CURLE_ABORTED_BY_CALLBACK:
+      result.fetch.error = Error(absl::StatusCode::kCancelled, "interrupted");
+      break;
+    default:
+      if (result.fetch.error.ok()) result.fetch.error = Unavailable(curl_easy_strerror(code));
+      if (transfer.empty()) transfer.Discard();
+      break;
+  }
+  return result;
+}
+
+}  // namespace ds::getfile

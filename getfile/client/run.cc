@@ -1,0 +1,240 @@
+#include "getfile/client/run.h"
+
+#include <curl/curl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "common/base/mutex.h"
+#include "common/base/parse.h"
+#include "common/daemon/progress_meter.h"
+#include "common/fs/read_file.h"
+#include "common/net/socket.h"
+#include "getfile/client/download.h"
+#include "getfile/client/fetcher.h"
+#include "getfile/client/http_resume.h"
+#include "getfile/core/checksum_list.h"
+#include "getfile/core/path_list.h"
+
+namespace ds::getfile {
+namespace {
+
+constexpr Duration kRetryDelayMin = std::chrono::milliseconds(100);
+constexpr Duration kRetryDelayMax = std::chrono::seconds(2);
+
+struct Job {
+  std::vector<std::string> paths;
+  std::uint64_t requests = 0;
+  std::vector<net::Endpoint> endpoints;
+};
+
+absl::StatusOr<std::vector<std::string>> LoadPaths(const ClientOptions& options) {
+  if (options.paths.empty() == options.workload_file.empty()) {
+    return InvalidArgument("nothing to do: give paths or a workload file (--workload), not both");
+  }
+  if (options.workload_file.empty()) {
+    for (const std::string& path : options.paths) {
+      if (!IsRequestPath(path)) {
+        return InvalidArgument(
+            fmt::format("fetch \"{}\": a path begins with /, has no blank or control byte and at "
+                        "most {} bytes",
+                        EscapeBytes(path.substr(0, 80)), kPathBytesMax));
+      }
+    }
+    return options.paths;
+  }
+  auto text = fs::ReadFile(options.workload_file, std::size_t{1} << 30U);
+  if (!text.ok()) return InvalidArgument("workload: " + Message(text.status()));
+  PathList list = ParsePathList(*text);
+  if (!list.errors.empty()) {
+    return InvalidArgument(
+        fmt::format("workload \"{}\": {}", options.workload_file, fmt::join(list.errors, "; ")));
+  }
+  if (list.paths.empty()) {
+    return InvalidArgument(fmt::format("workload \"{}\": it is empty", options.workload_file));
+  }
+  return std::move(list.paths);
+}
+
+absl::StatusOr<std::optional<DownloadFolder::Digests>> LoadDigests(const std::string& file) {
+  if (file.empty()) return std::optional<DownloadFolder::Digests>();
+  auto text = fs::ReadFile(file, std::size_t{1} << 30U);
+  if (!text.ok()) return InvalidArgument("verify: " + Message(text.status()));
+  ChecksumList list = ParseChecksumList(*text);
+  if (!list.errors.empty()) {
+    return InvalidArgument(fmt::format("verify \"{}\": {}", file, fmt::join(list.errors, "; ")));
+  }
+  return std::optional<DownloadFolder::Digests>(std::move(list.digest_of));
+}
+
+/// The workers of one run and what they have in common.
+class Run {
+ public:
+  Run(const ClientOptions& options, const Job& job, const DownloadFolder* folder, int cancel_fd)
+      : options_(options), job_(job), folder_(folder), cancel_fd_(cancel_fd),
+        meter_(job.requests) {}
+
+  /// True when every request arrived.
+  bool Execute() {
+    {
+      std::vector<std::jthread> threads;
+      const auto count = std::min<std::uint64_t>(options_.threads, job_.requests);
+      for (std::uint64_t i = 0; i < count; ++i) threads.emplace_back([this] { Work(); });
+    }
+    return failed_.load() == 0;
+  }
+
+ private:
+  void Work() {
+    const auto timeout =
+        std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options_.timeout_s));
+    const FetchProgress progress{
+        .expected = [this](std::uint64_t n) { meter_.AddBytesExpected(n); },
+        .received = [this](std::uint64_t n) { meter_.AddBytes(n); }};
+    Fetcher fetcher({.endpoints = job_.endpoints,
+                     .keep_alive = options_.keep_alive,
+                     .dialect = options_.dialect,
+                     .timeout = timeout,
+                     .cancel_fd = cancel_fd_},
+                    folder_, progress);
+    std::optional<HttpResume> http;
+    if (options_.resume) {
+      http.emplace(HttpResume::Options{.host = options_.server,
+                                       .port = options_.port,
+                                       .timeout = timeout,
+                                       .cancel_fd = cancel_fd_},
+                   folder_, progress);
+    }
+    for (;;) {
+      const std::uint64_t i = next_.fetch_add(1, std::memory_order_relaxed);
+      if (i >= job_.requests) return;
+      const std::string& path = job_.paths[i % job_.paths.size()];
+      const auto start = std::chrono::steady_clock::now();
+      const FetchResult result = FetchWithRetries(path, &fetcher, http ? &*http : nullptr);
+      if (result.error.code() == absl::StatusCode::kCancelled) return;
+      if (!result.arrived()) failed_.fetch_add(1, std::memory_order_relaxed);
+      Print(path, result, std::chrono::steady_clock::now() - start);
+      meter_.AddItem();
+    }
+  }
+
+  FetchResult FetchWithRetries(const std::string& path, Fetcher* fetcher, HttpResume* http) {
+    Duration delay = kRetryDelayMin;
+    for (unsigned attempt = 0;; ++attempt) {
+      FetchResult result = FetchOnce(path, fetcher, http);
+      // Worth another attempt: what the network or a busy server did, not what was refused.
+      const bool retry = result.error.code() == absl::StatusCode::kUnavailable ||
+                         result.error.code() == absl::StatusCode::kDeadlineExceeded ||
+                         (result.error.ok() && result.status == AnswerStatus::kError);
+      if (!retry || attempt >= options_.retries) return result;
+      pollfd cancel{cancel_fd_, POLLIN, 0};
+      const auto delay_ms = std::chrono::duration_cast<std::chrono::milliseconds>(delay).count();
+      if (::poll(&cancel, 1, static_cast<int>(delay_ms)) > 0) {
+        result.error = Error(absl::StatusCode::kCancelled, "interrupted");
+        return result;
+      }
+      delay = std::min(delay * 2, kRetryDelayMax);
+    }
+  }
+
+  FetchResult FetchOnce(const std::string& path, Fetcher* fetcher, HttpResume* http) {
+    if (http != nullptr && !no_http_.load(std::memory_order_relaxed)) {
+      HttpResume::Result result = http->Fetch(path);
+      if (result.speaks_http) {
+        if (!result.note.empty()) Note(fmt::format("resume \"{}\": {}", path, result.note));
+        if (result.resumed_from > 0) {
+          Note(fmt::format("resume \"{}\": continued at byte {}", path, result.resumed_from));
+        }
+        return std::move(result.fetch);
+      }
+      if (!no_http_.exchange(true)) {
+        Note("resume: the server does not speak HTTP, so nothing can be continued: fetching whole "
+             "files by GETFILE");
+      }
+    }
+    return fetcher->Fetch(path);
+  }
+
+  void Note(const std::string& text) {
+    const MutexLock lock(mutex_);
+    std::fprintf(stderr, "getfile-client: %s\n", text.c_str());
+  }
+
+  void Print(const std::string& path, const FetchResult& result, Duration elapsed) {
+    const char* const status = result.arrived()                                         ? "OK"
+                               : !result.status.has_value()                             ? "FAILED"
+                               : *result.status != AnswerStatus::kOk ? Name(*result.status)
+                               : result.received < result.length     ? "BROKEN"
+                                                                     : "FAILED";
+    std::string line;
+    if (options_.json) {
+      nlohmann::ordered_json object;
+      object["path"] = path;
+      object["status"] = status;
+      object["bytes"] = result.received;
+      object["length"] = result.length;
+      object["seconds"] = std::chrono::duration<double>(elapsed).count();
+      if (!result.error.ok()) object["error"] = Message(result.error);
+      // Paths are bytes; what is not UTF-8 is replaced.
+      line = object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    } else {
+      line = fmt::format("{} {} {} of {}", path, status, result.received, result.length);
+    }
+    const MutexLock lock(mutex_);
+    if (std::fprintf(stdout, "%s\n", line.c_str()) < 0) failed_.fetch_add(1);
+    if (!result.error.ok()) {
+      std::fprintf(stderr, "getfile-client: fetch \"%s\": %s (%s of %s bytes)\n", path.c_str(),
+                   Message(result.error).c_str(), std::to_string(result.received).c_str(),
+                   std::to_string(result.length).c_str());
+    }
+  }
+
+  const ClientOptions& options_;
+  const Job& job_;
+  const DownloadFolder* const folder_;
+  const int cancel_fd_;
+  daemon::ProgressMeter meter_;
+  std::atomic<std::uint64_t> next_{0};
+  std::atomic<std::uint64_t> failed_{0};
+  std::atomic<bool> no_http_{false};
+  Mutex mutex_;  ///< keeps lines whole
+};
+
+}  // namespace
+
+int RunClient(const ClientOptions& options, daemon::Tool* tool) {
+  Job job;
+  auto paths = LoadPaths(options);
+  if (!paths.ok()) return tool->Fail(paths.status());
+  job.paths = std::move(paths).value();
+  job.requests = options.requests > 0 ? options.requests : job.paths.size();
+  auto digests = LoadDigests(options.verify_file);
+  if (!digests.ok()) return tool->Fail(digests.status());
+  auto folder = DownloadFolder::Open(options.output_folder, std::move(digests).value());
+  if (!folder.ok()) return tool->Fail(folder.status());
+  auto endpoints = net::Endpoint::Resolve({options.server, options.port});
+  if (!endpoints.ok()) return tool->Fail(endpoints.status());
+  job.endpoints = std::move(endpoints).value();
+
+  if (options.resume) curl_global_init(CURL_GLOBAL_DEFAULT);
+  const bool all_arrived = Run(options, job, &*folder, tool->interrupt_fd()).Execute();
+  if (std::fflush(stdout) != 0) {
+    return tool->Fail(ErrnoError("write the results to standard output", errno));
+  }
+  if (tool->interrupted()) return tool->InterruptedExitCode();
+  return all_arrived ? daemon::kExitSuccess : daemon::kExitFailure;
+}
+
+}  // namespace ds::getfile

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace ds::getfile {
+
+/// The two spellings of an answer. Requests are the same in both.
+enum class Dialect {
+  kStandard,  ///< "GETFILE OK <length>" CR LF CR LF; "GETFILE <STATUS>" CR LF CR LF
+  kLegacy,    ///< "GETFILE OK <length> "; "GETFILE <STATUS> 0" LF
+};
+
+enum class AnswerStatus {
+  kOk,
+  kFileNotFound,  ///< well-formed, and nothing to serve there
+  kError,         ///< it is there and could not be opened or read
+  kInvalid,       ///< malformed or incomplete request
+};
+inline constexpr std::size_t kAnswerStatusCount = 4;
+
+/// "OK", "FILE_NOT_FOUND", "ERROR", "INVALID".
+const char* Name(AnswerStatus status);
+
+/// Limits of the protocol, not options: both ends rely on them.
+inline constexpr std::size_t kPathBytesMax = 4096;
+inline constexpr std::size_t kHeaderBytesMax = 8192;
+
+/// A well-formed request. Paths are bytes; they begin with '/' and have no blank and no control
+/// byte in them.
+struct Request {
+  std::string path;
+  bool keep_alive = false;  ///< the connection may carry another request after the answer
+};
+
+/// Whether `path` may stand in a request: what the parser would accept.
+bool IsRequestPath(std::string_view path);
+
+/// The bytes of a request. REQUIRES: IsRequestPath(path).
+std::string FormatRequest(std::string_view path, bool keep_alive);
+
+/// The bytes of an answer in front of the body. `length` counts for kOk only.
+std::string FormatAnswer(Dialect dialect, AnswerStatus status, std::uint64_t length);
+
+}  // namespace ds::getfile

@@ -1,0 +1,172 @@
+#include "getfile/core/server_connection.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/check.h"
+
+namespace ds::getfile {
+namespace {
+
+constexpr Duration kRefusedHeaderTimeout = std::chrono::seconds(1);
+constexpr Duration kDrainCheckInterval = std::chrono::seconds(1);
+
+}  // namespace
+
+ServerConnection::ServerConnection(const Options* options, TimePoint now, bool refuse)
+    : options_(options), refuse_(refuse),
+      deadline_(now + (refuse ? std::min(kRefusedHeaderTimeout, options->header_timeout)
+                              : options->header_timeout)) {}
+
+void ServerConnection::HandleBytes(std::string_view bytes, TimePoint now) {
+  if (phase_ == Phase::kDraining) return;  // discarded
+  CHECK(phase_ == Phase::kReading && pipelined_.empty());
+  // The common case is one whole request per read: nothing is copied but its path.
+  bytes.remove_prefix(parser_.Feed(bytes));
+  pipelined_ = bytes;
+  ReadRequest(now);
+}
+
+/// Acts on what the parser has made of the bytes so far.
+void ServerConnection::ReadRequest(TimePoint now) {
+  switch (parser_.state()) {
+    case RequestParser::State::kIncomplete:
+      return;
+    case RequestParser::State::kInvalid:
+      request_ = Request();
+      request_time_ = now;
+      return BeginAnswer(AnswerStatus::kInvalid, 0, now);
+    case RequestParser::State::kComplete:
+      request_ = parser_.TakeRequest();
+      request_time_ = now;
+      if (refuse_) return BeginAnswer(AnswerStatus::kError, 0, now);
+      phase_ = Phase::kLookup;
+      deadline_.reset();
+      return;
+  }
+}
+
+void ServerConnection::HandleEndOfInput(TimePoint now) {
+  if (phase_ == Phase::kDraining || !parser_.started()) return Close(End::kDone, false);
+  CHECK(phase_ == Phase::kReading);
+  request_ = Request();
+  request_time_ = now;
+  BeginAnswer(AnswerStatus::kInvalid, 0, now);
+}
+
+void ServerConnection::HandleLookup(const LookupAnswer& answer, TimePoint now) {
+  CHECK(phase_ == Phase::kLookup && answer.status != AnswerStatus::kInvalid);
+  BeginAnswer(answer.status, answer.status == AnswerStatus::kOk ? answer.length : 0, now);
+}
+
+void ServerConnection::BeginAnswer(AnswerStatus status, std::uint64_t length, TimePoint now) {
+  phase_ = Phase::kSending;
+  status_ = status;
+  head_ = FormatAnswer(options_->dialect, status, length);
+  head_sent_ = 0;
+  body_length_ = length;
+  body_sent_ = 0;
+  deadline_ = now + options_->progress_timeout;
+}
+
+void ServerConnection::HandleSent(std::uint64_t bytes, TimePoint now) {
+  CHECK(phase_ == Phase::kSending);
+  if (bytes == 0) return;
+  const std::uint64_t of_head = std::min<std::uint64_t>(bytes, head_.size() - head_sent_);
+  head_sent_ += of_head;
+  body_sent_ += bytes - of_head;
+  CHECK(body_sent_ <= body_length_, "sent more than there is");
+  deadline_ = now + options_->progress_timeout;
+  if (head_sent_ == head_.size() && body_sent_ == body_length_) EndAnswer(now);
+}
+
+void ServerConnection::EndAnswer(TimePoint now) {
+  RecordFinished(now);
+  // A request that did not parse leaves the stream without a known place to go on from.
+  const bool again = request_.keep_alive && status_ != AnswerStatus::kInvalid && !refuse_ &&
+                     !shutting_down_;
+  if (!again) return BeginDraining(now);
+  phase_ = Phase::kReading;
+  deadline_ = now + options_->header_timeout;
+  if (pipelined_.empty()) return;
+  pipelined_.erase(0, parser_.Feed(pipelined_));
+  ReadRequest(now);
+}
+
+void ServerConnection::HandleSourceBroken(TimePoint now) {
+  CHECK(phase_ == Phase::kSending);
+  RecordFinished(now);
+  // An ordinary close: what was sent so far arrives, and the client sees k of n.
+  end_ = End::kSourceBroken;
+  BeginDraining(now);
+}
+
+void ServerConnection::BeginDraining(TimePoint now) {
+  phase_ = Phase::kDraining;
+  pipelined_.clear();
+  drain_progress_time_ = now;
+  drain_unacknowledged_ = UINT64_MAX;
+  deadline_ = now + options_->drain_time;
+}
+
+void ServerConnection::HandlePeerGone(TimePoint now) {
+  if (phase_ == Phase::kSending) RecordFinished(now);
+  Close(phase_ == Phase::kDraining ? End::kDone : End::kPeerGone, false);
+}
+
+void ServerConnection::HandleTimeout(std::uint64_t unacknowledged, TimePoint now) {
+  switch (phase_) {
+    case Phase::kReading:
+      end_ = End::kHeaderTimeout;
+      if (!parser_.started()) {
+        // Between two answers: what the peer has not taken of the last one is still on its way.
+        return unacknowledged == 0 ? Close(End::kHeaderTimeout, false) : BeginDraining(now);
+      }
+      request_ = Request();
+      request_time_ = now;
+      return BeginAnswer(AnswerStatus::kInvalid, 0, now);
+    case Phase::kSending:
+      RecordFinished(now);
+      // A reset, not a close: the kernel would keep what the peer does not take for minutes.
+      return Close(End::kProgressTimeout, true);
+    case Phase::kDraining:
+      if (unacknowledged == 0) return Close(End::kDone, false);
+      if (unacknowledged < drain_unacknowledged_) {
+        drain_unacknowledged_ = unacknowledged;
+        drain_progress_time_ = now;
+      } else if (now - drain_progress_time_ >= options_->progress_timeout) {
+        return Close(End::kProgressTimeout, true);
+      }
+      deadline_ = now + kDrainCheckInterval;
+      return;
+    case Phase::kLookup:
+    case Phase::kClosed:
+      return;
+  }
+}
+
+void ServerConnection::BeginShutdown() {
+  shutting_down_ = true;
+  if (phase_ == Phase::kReading && !parser_.started()) Close(End::kDone, false);
+}
+
+void ServerConnection::RecordFinished(TimePoint now) {
+  finished_ = FinishedAnswer{.path = std::move(request_.path),
+                             .status = status_,
+                             .body_length = body_length_,
+                             .body_sent = body_sent_,
+                             .elapsed = now - request_time_};
+}
+
+std::optional<FinishedAnswer> ServerConnection::TakeFinished() {
+  return std::exchange(finished_, std::nullopt);
+}
+
+void ServerConnection::Close(End end, bool reset) {
+  phase_ = Phase::kClosed;
+  if (end_ == End::kDone) end_ = end;
+  reset_ = reset;
+  deadline_.reset();
+}
+
+}  // namespace ds::getfile

@@ -1,0 +1,129 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "common/base/time.h"
+#include "getfile/core/protocol.h"
+#include "getfile/core/request_parser.h"
+
+namespace ds::getfile {
+
+/// What a source of content says to a request.
+struct LookupAnswer {
+  AnswerStatus status = AnswerStatus::kError;  ///< never kInvalid
+  std::uint64_t length = 0;                    ///< of the body, bytes; counts for kOk only
+};
+
+/// An answer that is over, for counters and the access log.
+struct FinishedAnswer {
+  std::string path;  ///< empty when the request was invalid
+  AnswerStatus status = AnswerStatus::kError;
+  std::uint64_t body_length = 0;
+  std::uint64_t body_sent = 0;  ///< less than body_length: broken off
+  Duration elapsed{};           ///< from the end of the request's header
+};
+
+/// The server's side of one connection, without the socket: which bytes are read, when a lookup is
+/// asked for, what is sent, and every time limit. The shell looks at phase(), does what it says, and
+/// reports what happened; there is nothing else it has to decide. Deadline-driven, single threaded.
+class ServerConnection {
+ public:
+  struct Options {
+    Dialect dialect = Dialect::kStandard;
+    /// For a whole header, from the accept or from the last answer on, however it trickles in.
+    Duration header_timeout = std::chrono::seconds(10);
+    /// Without progress in an answer.
+    Duration progress_timeout = std::chrono::seconds(30);
+    /// For the peer to close after the last answer; what it still sends meanwhile is discarded, so
+    /// that no reset destroys bytes in flight.
+    Duration drain_time = std::chrono::seconds(2);
+  };
+
+  enum class Phase {
+    kReading,   ///< read, HandleBytes() or HandleEndOfInput()
+    kLookup,    ///< look request() up, HandleLookup()
+    kSending,   ///< send head_left(), then the body from body_offset() on, HandleSent()
+    kDraining,  ///< shut the sending side down; read as in kReading
+    kClosed,    ///< close, with a reset if reset()
+  };
+
+  enum class End {  ///< why it closed
+    kDone,
+    kHeaderTimeout,
+    kProgressTimeout,
+    kPeerGone,      ///< reset, or closed in the middle of something
+    kSourceBroken,  ///< the body could not be read to its end
+  };
+
+  /// `options` must outlive the connection. A connection with `refuse` (there are too many) reads
+  /// its request like any other, within a second, and answers ERROR.
+  ServerConnection(const Options* options, TimePoint now, bool refuse = false);
+
+  /// REQUIRES: kReading or kDraining.
+  void HandleBytes(std::string_view bytes, TimePoint now);
+  void HandleEndOfInput(TimePoint now);
+  /// REQUIRES: kLookup.
+  void HandleLookup(const LookupAnswer& answer, TimePoint now);
+  /// `bytes` of head and body have been given to the kernel. REQUIRES: kSending.
+  void HandleSent(std::uint64_t bytes, TimePoint now);
+  /// The source has no more bytes than were sent so far. REQUIRES: kSending.
+  void HandleSourceBroken(TimePoint now);
+  /// Reading or writing failed.
+  void HandlePeerGone(TimePoint now);
+  /// The deadline has passed. `unacknowledged`: bytes sent that the peer's kernel has not
+  /// acknowledged; as long as they become fewer, a draining connection is left alone.
+  void HandleTimeout(std::uint64_t unacknowledged, TimePoint now);
+  /// The server shuts down: no further request after the one under way; closed if there is none.
+  void BeginShutdown();
+
+  Phase phase() const { return phase_; }
+  /// None in kLookup (the source keeps its own time) and kClosed.
+  std::optional<TimePoint> NextDeadline() const { return deadline_; }
+
+  /// REQUIRES: kLookup.
+  const Request& request() const { return request_; }
+  /// The rest of the answer. REQUIRES: kSending.
+  std::string_view head_left() const { return std::string_view(head_).substr(head_sent_); }
+  std::uint64_t body_offset() const { return body_sent_; }
+  std::uint64_t body_left() const { return body_length_ - body_sent_; }
+  /// REQUIRES: kClosed.
+  bool reset() const { return reset_; }
+  End end() const { return end_; }
+
+  /// The answer that ended since the last call, if one did. Look after each Handle…().
+  std::optional<FinishedAnswer> TakeFinished();
+
+ private:
+  void ReadRequest(TimePoint now);
+  void BeginAnswer(AnswerStatus status, std::uint64_t length, TimePoint now);
+  void EndAnswer(TimePoint now);
+  void BeginDraining(TimePoint now);
+  void RecordFinished(TimePoint now);
+  void Close(End end, bool reset);
+
+  const Options* options_;
+  bool refuse_;
+  bool shutting_down_ = false;
+  bool reset_ = false;
+  Phase phase_ = Phase::kReading;
+  End end_ = End::kDone;
+  AnswerStatus status_ = AnswerStatus::kError;
+  std::optional<TimePoint> deadline_;
+  RequestParser parser_;
+  std::string pipelined_;  ///< read with a request, belongs to the next ones; at most one read long
+  Request request_;
+  TimePoint request_time_;
+  std::string head_;
+  std::size_t head_sent_ = 0;
+  std::uint64_t body_length_ = 0;
+  std::uint64_t body_sent_ = 0;
+  TimePoint drain_progress_time_;
+  std::uint64_t drain_unacknowledged_ = 0;
+  std::optional<FinishedAnswer> finished_;
+};
+
+}  // namespace ds::getfile

@@ -1,0 +1,257 @@
+#include "getfile/server/connection.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+#include <variant>
+
+#include "common/base/check.h"
+#include "common/net/socket.h"
+#include "getfile/server/worker.h"
+
+namespace ds::getfile {
+namespace {
+
+/// How much one connection does before others have their turn.
+constexpr int kStepsPerTurn = 64;
+constexpr std::uint64_t kBytesPerTurn = 4U << 20U;
+
+/// Answers smaller than this are not worth a system call to see how much of them is left.
+constexpr std::uint64_t kMeasureBytes = 16384;
+
+}  // namespace
+
+Connection::Connection(Worker* worker, UniqueFd socket, const net::Endpoint& peer, bool refuse)
+    : worker_(worker), socket_(std::move(socket)), peer_(peer),
+      core_(&worker->connection_options(), std::chrono::steady_clock::now(), refuse) {}
+
+Connection::~Connection() {
+  net::EventLoop& loop = worker_->loop();
+  if (in_loop_) loop.Forget(this);
+  if (deferred_) loop.CancelDefer(this);
+  loop.Cancel(this);
+  Unblock();
+  worker_->send_budget().Recharge(charged_, 0);
+  if (core_.phase() == ServerConnection::Phase::kClosed && core_.reset()) {
+    const linger reset{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  }
+}
+
+void Connection::Advance() {
+  turn_bytes_ = 0;
+  for (int step = 0; step < kStepsPerTurn; ++step) {
+    bool more = false;
+    switch (core_.phase()) {
+      case ServerConnection::Phase::kReading:
+        more = Read();
+        break;
+      case ServerConnection::Phase::kLookup:
+        more = LookUp();
+        break;
+      case ServerConnection::Phase::kSending:
+        more = Send();
+        break;
+      case ServerConnection::Phase::kDraining:
+        if (!draining_) {
+          draining_ = true;
+          body_.reset();
+          ::shutdown(socket_.get(), SHUT_WR);
+        }
+        more = Read();
+        break;
+      case ServerConnection::Phase::kClosed:
+        break;
+    }
+    if (const auto finished = core_.TakeFinished()) {
+      worker_->Record(peer_, *finished);
+      body_.reset();
+    }
+    if (core_.phase() == ServerConnection::Phase::kClosed) {
+      return worker_->Close(this, core_.end());  // destroys this
+    }
+    if (!more) return Park();
+    if (turn_bytes_ >= kBytesPerTurn) break;
+  }
+  // Still able to go on: the others first.
+  if (!deferred_) {
+    deferred_ = true;
+    worker_->loop().Defer(this);
+  }
+  Park();
+}
+
+/// Waits for events and for the next deadline.
+void Connection::Park() {
+  net::EventLoop& loop = worker_->loop();
+  if (!in_loop_ && !deferred_) {
+    // Only now: a connection that was served at its first look needs no place in the epoll set.
+    // Adding reports what has happened since.
+    const auto added =
+        loop.Add(socket_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
+    if (!added.ok()) {  // out of epoll watches: this connection cannot be kept
+      core_.HandlePeerGone(loop.now());
+      return worker_->Close(this, core_.end());
+    }
+    in_loop_ = true;
+  }
+  if (const auto deadline = core_.NextDeadline()) {
+    loop.Arm(this, *deadline);
+  } else {
+    loop.Cancel(this);
+  }
+  if (sent_since_measured_ >= kMeasureBytes) MeasureQueue();
+}
+
+bool Connection::Read() {
+  if (!readable_) return false;
+  auto& buffer = worker_->read_buffer();
+  const ssize_t n = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
+  const TimePoint now = std::chrono::steady_clock::now();
+  if (n > 0) {
+    const auto size = static_cast<std::size_t>(n);
+    // A short read means that the kernel has no more; an end that follows is a new edge, unless it
+    // was reported already.
+    readable_ = size == buffer.size() || input_ending_ || !in_loop_;
+    core_.HandleBytes({buffer.data(), size}, now);
+    return true;
+  }
+  if (n == 0) {
+    readable_ = false;
+    core_.HandleEndOfInput(now);
+    return true;
+  }
+  if (errno == EAGAIN || errno == EINTR) {
+    readable_ = errno == EINTR;
+    return readable_;
+  }
+  readable_ = false;
+  core_.HandlePeerGone(now);
+  return true;
+}
+
+bool Connection::LookUp() {
+  if (pending_lookup_ != nullptr) return false;
+  auto outcome = worker_->source().Lookup(core_.request(), this);
+  if (auto* pending = std::get_if<std::unique_ptr<PendingLookup>>(&outcome)) {
+    pending_lookup_ = std::move(*pending);
+    return false;
+  }
+  auto& result = std::get<LookupResult>(outcome);
+  body_ = std::move(result.body);
+  core_.HandleLookup(result.answer, std::chrono::steady_clock::now());
+  return true;
+}
+
+void Connection::OnLookup(LookupResult result) {
+  body_ = std::move(result.body);
+  core_.HandleLookup(result.answer, std::chrono::steady_clock::now());
+  pending_lookup_.reset();
+  Advance();
+}
+
+bool Connection::Send() {
+  if (!writable_) return false;
+  const std::string_view head = core_.head_left();
+  const std::uint64_t left = core_.body_left();
+  Body::Sent sent;
+  if (left == 0) {
+    const ssize_t n = ::send(socket_.get(), head.data(), head.size(), MSG_NOSIGNAL);
+    if (n >= 0) {
+      sent.bytes = static_cast<std::uint64_t>(n);
+      if (sent.bytes < head.size()) sent.outcome = Body::Outcome::kSocketFull;
+    } else {
+      sent.outcome = errno == EAGAIN ? Body::Outcome::kSocketFull : Body::Outcome::kPeerGone;
+    }
+  } else {
+    if (blocked_) {  // the peer has taken what it was given
+      Unblock();
+      SetAllowance(worker_->send_budget().GrownAllowance(allowance_));
+    } else if (left > allowance_) {
+      const std::uint64_t initial = worker_->send_budget().InitialAllowance();
+      if (left > initial && allowance_ == 0) SetAllowance(initial);
+    }
+    const std::uint64_t chunk = allowance_ == 0 ? left : std::min(left, allowance_);
+    sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk);
+  }
+  const TimePoint now = std::chrono::steady_clock::now();
+  sent_since_measured_ += sent.bytes;
+  turn_bytes_ += sent.bytes;
+  core_.HandleSent(sent.bytes, now);
+  switch (sent.outcome) {
+    case Body::Outcome::kSent:
+      return true;
+    case Body::Outcome::kSocketFull:
+      writable_ = false;
+      MeasureQueue();
+      if (!blocked_) {
+        blocked_ = true;
+        blocked_time_ = now;
+        blocked_place_ = worker_->blocked().insert(worker_->blocked().end(), this);
+      }
+      if (worker_->send_budget().tight()) worker_->ShrinkBlocked();
+      return core_.phase() != ServerConnection::Phase::kSending;
+    case Body::Outcome::kSourceBroken:
+      core_.HandleSourceBroken(now);
+      return true;
+    case Body::Outcome::kPeerGone:
+      core_.HandlePeerGone(now);
+      return true;
+  }
+  return false;
+}
+
+/// Limits what the kernel holds unsent for this peer; what is in flight is bounded by the window
+/// that the peer itself has opened.
+void Connection::SetAllowance(std::uint64_t bytes) {
+  if (bytes == allowance_) return;
+  allowance_ = bytes;
+  const int value = static_cast<int>(bytes);
+  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof value);
+}
+
+void Connection::Shrink() {
+  SetAllowance(worker_->send_budget().floor());
+  worker_->blocked().erase(blocked_place_);
+  blocked_place_ = worker_->blocked().end();
+}
+
+void Connection::MeasureQueue() {
+  const std::uint64_t queued = net::UnacknowledgedBytes(socket_.get());
+  worker_->send_budget().Recharge(charged_, queued);
+  charged_ = queued;
+  sent_since_measured_ = 0;
+  worker_->PublishSendBuffer();
+}
+
+void Connection::Unblock() {
+  if (!blocked_) return;
+  blocked_ = false;
+  if (blocked_place_ != worker_->blocked().end()) worker_->blocked().erase(blocked_place_);
+}
+
+void Connection::BeginShutdown() {
+  core_.BeginShutdown();
+  if (core_.phase() == ServerConnection::Phase::kClosed) worker_->Close(this, core_.end());
+}
+
+void Connection::OnEvents(std::uint32_t events) {
+  if (events == 0) deferred_ = false;
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
+  if ((events & (EPOLLRDHUP | EPOLLHUP)) != 0) input_ending_ = true;
+  if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) writable_ = true;
+  Advance();
+}
+
+void Connection::OnTimer() {
+  const std::uint64_t queued = net::UnacknowledgedBytes(socket_.get());
+  core_.HandleTimeout(queued, worker_->loop().now());
+  if (charged_ != queued) MeasureQueue();
+  Advance();
+}
+
+}  // namespace ds::getfile

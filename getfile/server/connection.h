@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+
+#include "common/base/unique_fd.h"
+#include "common/net/endpoint.h"
+#include "common/net/event_loop.h"
+#include "getfile/core/server_connection.h"
+#include "getfile/server/content_source.h"
+
+namespace ds::getfile {
+
+class Worker;
+
+/// The shell of one connection: a socket, the ServerConnection that decides, and the body being
+/// sent. Owned by its worker and used on the worker's thread only.
+class Connection final : private net::EventLoop::Watcher,
+                         private net::EventLoop::Timer,
+                         private LookupSink {
+ public:
+  Connection(Worker* worker, UniqueFd socket, const net::Endpoint& peer, bool refuse);
+  ~Connection() override;
+
+  /// Does what can be done now: reads, looks up, sends, closes. May destroy the connection.
+  void Advance();
+  /// May destroy the connection.
+  void BeginShutdown();
+  /// Takes no more into the kernel than the floor until the peer makes progress (see SendBudget),
+  /// and leaves the worker's list of blocked connections. REQUIRES: it is in that list.
+  void Shrink();
+
+  TimePoint blocked_time() const { return blocked_time_; }
+  std::size_t index = 0;  ///< in the worker's list of connections; the worker's own
+
+ private:
+  void OnEvents(std::uint32_t events) override;
+  void OnTimer() override;
+  void OnLookup(LookupResult result) override;
+
+  bool Read();
+  bool LookUp();
+  bool Send();
+  void SetAllowance(std::uint64_t bytes);
+  void Park();
+  void MeasureQueue();
+  void Unblock();
+
+  Worker* const worker_;
+  const UniqueFd socket_;
+  const net::Endpoint peer_;
+  ServerConnection core_;
+  std::shared_ptr<Body> body_;
+  std::unique_ptr<PendingLookup> pending_lookup_;
+
+  bool in_loop_ = false;     ///< the socket is in the epoll set, edge triggered
+  bool deferred_ = false;    ///< a turn was asked for with Defer()
+  bool readable_ = true;     ///< until the kernel says EAGAIN
+  bool writable_ = true;
+  bool input_ending_ = false;  ///< the kernel has reported the peer's end of sending
+  bool draining_ = false;      ///< the sending side is shut down
+  std::uint64_t turn_bytes_ = 0;  ///< sent in this turn
+
+  // Send-buffer budget. 0: no allowance was needed yet.
+  std::uint64_t allowance_ = 0;
+  std::uint64_t charged_ = 0;           ///< what the budget holds against this connection
+  std::uint64_t sent_since_measured_ = 0;
+  TimePoint blocked_time_;
+  bool blocked_ = false;  ///< the socket was full, and the peer has taken nothing since
+  std::list<Connection*>::iterator blocked_place_;  ///< in the worker's list, or its end
+};
+
+}  // namespace ds::getfile

@@ -1,0 +1,177 @@
+#include "getfile/server/file_source.h"
+
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "common/base/unique_fd.h"
+
+namespace ds::getfile {
+namespace {
+
+constexpr Duration kUnusedAfter = std::chrono::seconds(60);
+constexpr Duration kSweepInterval = std::chrono::seconds(10);
+
+Body::Outcome OutcomeOfErrno(int error) {
+  return error == EAGAIN || error == EWOULDBLOCK ? Body::Outcome::kSocketFull
+                                                 : Body::Outcome::kPeerGone;
+}
+
+AnswerStatus StatusOfErrno(int error) {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR:
+    case EXDEV:         // it would leave the root
+    case ELOOP:         // links in a circle
+    case ENAMETOOLONG:  // no such name can exist
+    case ENXIO:         // a socket, or a device without hardware
+    case ENODEV:
+      return AnswerStatus::kFileNotFound;
+    default:
+      return AnswerStatus::kError;
+  }
+}
+
+}  // namespace
+
+/// One open regular file. Positional reads only, so any number of connections share it.
+class FileSource::OpenFile final : public Body {
+ public:
+  OpenFile(UniqueFd fd, const struct stat& info) : fd_(std::move(fd)), info_(info) {}
+
+  std::uint64_t size() const { return static_cast<std::uint64_t>(info_.st_size); }
+  bool SameAs(const struct stat& other) const {
+    return info_.st_dev == other.st_dev && info_.st_ino == other.st_ino &&
+           info_.st_size == other.st_size && info_.st_mtim.tv_sec == other.st_mtim.tv_sec &&
+           info_.st_mtim.tv_nsec == other.st_mtim.tv_nsec &&
+           info_.st_ctim.tv_sec == other.st_ctim.tv_sec &&
+           info_.st_ctim.tv_nsec == other.st_ctim.tv_nsec;
+  }
+
+  Sent Send(int socket, std::string_view head, std::uint64_t offset,
+            std::uint64_t bytes_max) override {
+    Sent sent;
+    if (!head.empty()) {
+      // MSG_MORE: head and first body bytes share a segment.
+      const ssize_t n = ::send(socket, head.data(), head.size(), MSG_NOSIGNAL | MSG_MORE);
+      if (n < 0) return {OutcomeOfErrno(errno), 0};
+      sent.bytes = static_cast<std::uint64_t>(n);
+      if (sent.bytes < head.size()) return {Outcome::kSocketFull, sent.bytes};
+    }
+    auto position = static_cast<off_t>(offset);
+    const ssize_t n = ::sendfile(socket, fd_.get(), &position, bytes_max);
+    if (n > 0) {
+      sent.bytes += static_cast<std::uint64_t>(n);
+      return sent;
+    }
+    if (n == 0) return {Outcome::kSourceBroken, sent.bytes};  // the file has become shorter
+    switch (errno) {
+      case EPIPE:
+      case ECONNRESET:
+      case ETIMEDOUT:
+      case EAGAIN:
+        return {OutcomeOfErrno(errno), sent.bytes};
+      default:  // EIO and its like: the disk, not the peer
+        return {Outcome::kSourceBroken, sent.bytes};
+    }
+  }
+
+ private:
+  const UniqueFd fd_;
+  const struct stat info_;
+};
+
+struct FileSource::Opened {
+  UniqueFd fd;
+  struct stat info {};
+  AnswerStatus status = AnswerStatus::kOk;
+};
+
+FileSource::FileSource(net::EventLoop* loop, std::shared_ptr<const FileTree> tree,
+                       const Options& options)
+    : loop_(loop), tree_(std::move(tree)), options_(options) {}
+
+FileSource::~FileSource() { loop_->Cancel(this); }
+
+std::variant<LookupResult, std::unique_ptr<PendingLookup>> FileSource::Lookup(
+    const Request& request, LookupSink* /*sink*/) {
+  const TimePoint now = loop_->now();
+  const auto found = [](const std::shared_ptr<OpenFile>& file) {
+    return LookupResult{{AnswerStatus::kOk, file->size()}, file->size() > 0 ? file : nullptr};
+  };
+  const auto cached = by_path_.find(request.path);
+  if (cached != by_path_.end() && now - cached->second->checked_time < options_.revalidate) {
+    Entry& entry = *cached->second;
+    entry.used_time = now;
+    entries_.splice(entries_.begin(), entries_, cached->second);
+    return found(entry.file);
+  }
+
+  Opened opened = Open(request.path);
+  if (opened.status != AnswerStatus::kOk) {
+    if (cached != by_path_.end()) Evict(cached->second);
+    return LookupResult{{opened.status, 0}, nullptr};
+  }
+  if (cached != by_path_.end()) {
+    Entry& entry = *cached->second;
+    if (!entry.file->SameAs(opened.info)) {
+      entry.file = std::make_shared<OpenFile>(std::move(opened.fd), opened.info);
+    }
+    entry.checked_time = entry.used_time = now;
+    entries_.splice(entries_.begin(), entries_, cached->second);
+    return found(entry.file);
+  }
+  auto file = std::make_shared<OpenFile>(std::move(opened.fd), opened.info);
+  if (options_.open_files_max == 0) return found(file);
+  if (entries_.size() >= options_.open_files_max) Evict(std::prev(entries_.end()));
+  entries_.push_front({request.path, file, now, now});
+  by_path_.emplace(entries_.front().path, entries_.begin());
+  if (!armed()) loop_->Arm(this, now + kSweepInterval);
+  return found(file);
+}
+
+FileSource::Opened FileSource::Open(const std::string& path) {
+  Opened opened;
+  int fd = tree_->Open(path);
+  if ((fd == -EMFILE || fd == -ENFILE) && !entries_.empty()) {
+    // Cached files are a luxury when descriptors run out.
+    entries_.clear();
+    by_path_.clear();
+    fd = tree_->Open(path);
+  }
+  if (fd < 0) {
+    opened.status = StatusOfErrno(-fd);
+    return opened;
+  }
+  opened.fd.Reset(fd);
+  if (::fstat(fd, &opened.info) != 0) {
+    opened.status = AnswerStatus::kError;
+  } else if (!S_ISREG(opened.info.st_mode)) {
+    opened.status = AnswerStatus::kFileNotFound;
+  }
+  return opened;
+}
+
+void FileSource::SetTree(std::shared_ptr<const FileTree> tree) {
+  tree_ = std::move(tree);
+  by_path_.clear();
+  entries_.clear();
+}
+
+void FileSource::Evict(EntryList::iterator entry) {
+  by_path_.erase(entry->path);
+  entries_.erase(entry);
+}
+
+void FileSource::OnTimer() {
+  while (!entries_.empty() && loop_->now() - entries_.back().used_time > kUnusedAfter) {
+    Evict(std::prev(entries_.end()));
+  }
+  if (!entries_.empty()) loop_->Arm(this, loop_->now() + kSweepInterval);
+}
+
+}  // namespace ds::getfile

@@ -1,0 +1,204 @@
+#include "getfile/server/worker.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "common/base/check.h"
+
+namespace ds::getfile {
+namespace {
+
+constexpr int kAcceptsPerTurn = 64;
+constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
+constexpr Duration kShrinkAfter = std::chrono::seconds(1);
+constexpr int kShrinksPerCall = 4;
+
+}  // namespace
+
+/// One listening socket in this worker's loop. EPOLLEXCLUSIVE: a new connection wakes one worker,
+/// not all of them.
+class Worker::ListenerWatcher final : private net::EventLoop::Watcher,
+                                      private net::EventLoop::Timer {
+ public:
+  ListenerWatcher(Worker* worker, int socket) : worker_(worker), socket_(socket) {}
+  ~ListenerWatcher() override { Stop(); }
+
+  absl::Status Start() {
+    RETURN_IF_ERROR(worker_->loop().Add(socket_, EPOLLIN | EPOLLEXCLUSIVE, this));
+    watching_ = true;
+    return absl::OkStatus();
+  }
+  void Stop() {
+    if (watching_) worker_->loop().Remove(socket_, this);
+    watching_ = false;
+    worker_->loop().Cancel(this);
+  }
+  /// Accepts until nobody waits, or until others should have their turn.
+  void Accept() {
+    for (int i = 0; i < kAcceptsPerTurn; ++i) {
+      sockaddr_storage address{};
+      socklen_t length = sizeof address;
+      UniqueFd socket(::accept4(socket_, reinterpret_cast<sockaddr*>(&address), &length,
+                                SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (socket) {
+        worker_->Adopt(std::move(socket),
+                       net::Endpoint(reinterpret_cast<const sockaddr*>(&address), length));
+        continue;
+      }
+      switch (errno) {
+        case EAGAIN:
+          return;
+        case EMFILE:
+        case ENFILE:
+        case ENOBUFS:
+        case ENOMEM:
+          // The connection stays in the queue and the listener readable: without a pause this
+          // would spin.
+          worker_->counters_.accept_errors.Add();
+          return Pause();
+        default:  // the peer is gone already (ECONNABORTED), or its network reports an error
+          worker_->counters_.accept_errors.Add();
+          continue;
+      }
+    }
+  }
+
+ private:
+  void Pause() {
+    if (!watching_) return;
+    worker_->loop().Remove(socket_, this);
+    watching_ = false;
+    worker_->loop().Arm(this, worker_->loop().now() + kAcceptPause);
+  }
+  void OnEvents(std::uint32_t /*events*/) override { Accept(); }
+  void OnTimer() override {
+    if (!Start().ok()) worker_->loop().Arm(this, worker_->loop().now() + kAcceptPause);
+  }
+
+  Worker* const worker_;
+  const int socket_;
+  bool watching_ = false;
+};
+
+absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(
+    const Options& options, const std::vector<net::Listener>* listeners, ConnectionLimit* limit,
+    const MakeSource& make_source, std::shared_ptr<AccessLogFile> log_file) {
+  ASSIGN_OR_RETURN(auto loop, net::EventLoop::Create());
+  std::unique_ptr<Worker> worker(
+      new Worker(options, std::move(loop), limit, std::move(log_file)));
+  worker->source_ = make_source(worker->loop_.get());
+  for (const net::Listener& listener : *listeners) {
+    auto watcher = std::make_unique<ListenerWatcher>(worker.get(), listener.socket.get());
+    RETURN_IF_ERROR(watcher->Start());
+    worker->listeners_.push_back(std::move(watcher));
+  }
+  return worker;
+}
+
+Worker::Worker(const Options& options, std::unique_ptr<net::EventLoop> loop,
+               ConnectionLimit* limit, std::shared_ptr<AccessLogFile> log_file)
+    : options_(options), loop_(std::move(loop)), limit_(limit),
+      send_budget_(options.send_buffer_bytes, limit->connections_max),
+      access_log_(loop_.get(), std::move(log_file)) {}
+
+Worker::~Worker() {
+  Stop();
+  connections_.clear();
+  listeners_.clear();
+}
+
+void Worker::Start(const std::string& name) {
+  thread_ = std::jthread([this] { loop_->Run(); });
+  ::pthread_setname_np(thread_.native_handle(), name.c_str());
+}
+
+void Worker::Stop() {
+  if (!thread_.joinable()) return;
+  loop_->Stop();
+  thread_.join();
+}
+
+void Worker::Adopt(UniqueFd socket, const net::Endpoint& peer) {
+  const std::size_t before = limit_->connections.fetch_add(1, std::memory_order_relaxed);
+  const bool refuse = before >= limit_->connections_max;
+  if (before >= limit_->connections_max + limit_->refused_max) {
+    limit_->connections.fetch_sub(1, std::memory_order_relaxed);
+    counters_.dropped.Add();
+    return;
+  }
+  (refuse ? counters_.refused : counters_.accepted).Add();
+  auto connection = std::make_unique<Connection>(this, std::move(socket), peer, refuse);
+  connection->index = connections_.size();
+  Connection* const raw = connection.get();
+  connections_.push_back(std::move(connection));
+  counters_.connections.store(connections_.size(), std::memory_order_relaxed);
+  raw->Advance();
+}
+
+void Worker::Close(Connection* connection, ServerConnection::End end) {
+  switch (end) {
+    case ServerConnection::End::kHeaderTimeout:
+      counters_.header_timeouts.Add();
+      break;
+    case ServerConnection::End::kProgressTimeout:
+      counters_.progress_timeouts.Add();
+      break;
+    case ServerConnection::End::kSourceBroken:
+      counters_.sources_broken.Add();
+      break;
+    case ServerConnection::End::kDone:
+    case ServerConnection::End::kPeerGone:
+      break;
+  }
+  const std::size_t index = connection->index;
+  CHECK(connections_[index].get() == connection);
+  std::swap(connections_[index], connections_.back());
+  connections_[index]->index = index;
+  connections_.pop_back();
+  limit_->connections.fetch_sub(1, std::memory_order_relaxed);
+  counters_.connections.store(connections_.size(), std::memory_order_relaxed);
+  PublishSendBuffer();
+  if (connections_.empty() && on_idle_) std::exchange(on_idle_, nullptr)();
+}
+
+void Worker::PublishSendBuffer() {
+  counters_.send_buffer_bytes.store(send_budget_.bytes_used(), std::memory_order_relaxed);
+}
+
+void Worker::Record(const net::Endpoint& peer, const FinishedAnswer& answer) {
+  counters_.answers[static_cast<std::size_t>(answer.status)].Add();
+  counters_.body_bytes.Add(answer.body_sent);
+  if (answer.body_sent < answer.body_length) counters_.answers_broken.Add();
+  counters_.answer_ns.Record(static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(answer.elapsed).count()));
+  if (access_log_.enabled()) access_log_.Add(peer.Host(), answer);
+}
+
+void Worker::ShrinkBlocked() {
+  // A few at a time: whoever finds the budget tight goes on with the next ones.
+  for (int i = 0; i < kShrinksPerCall && !blocked_.empty(); ++i) {
+    Connection* const longest = blocked_.front();
+    if (loop_->now() - longest->blocked_time() < kShrinkAfter) return;
+    longest->Shrink();
+  }
+}
+
+void Worker::BeginShutdown(std::function<void()> on_idle) {
+  shutting_down_ = true;
+  // Who has connected already is served.
+  for (const auto& listener : listeners_) listener->Accept();
+  listeners_.clear();
+  for (std::size_t i = connections_.size(); i-- > 0;) {
+    // Closing swaps the last one into this place; that one was asked already.
+    connections_[i]->BeginShutdown();
+  }
+  if (connections_.empty()) return on_idle();
+  on_idle_ = std::move(on_idle);
+}
+
+}  // namespace ds::getfile

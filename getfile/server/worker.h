@@ -1,0 +1,124 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/base/counter.h"
+#include "common/base/status.h"
+#include "common/base/time.h"
+#include "common/net/event_loop.h"
+#include "common/net/socket.h"
+#include "getfile/core/server_connection.h"
+#include "getfile/server/access_log.h"
+#include "getfile/server/connection.h"
+#include "getfile/server/content_source.h"
+#include "getfile/server/send_budget.h"
+
+namespace ds::getfile {
+
+/// What one worker counts. Written by the worker, read by the scrape.
+struct alignas(64) WorkerCounters {
+  std::array<Counter, kAnswerStatusCount> answers;  ///< by AnswerStatus
+  Counter answers_broken;       ///< of those, not sent to the end
+  Counter body_bytes;
+  Counter accepted;
+  Counter refused;              ///< accepted beyond the limit and answered ERROR
+  Counter dropped;              ///< beyond even that, closed without an answer
+  Counter accept_errors;        ///< EMFILE and its like
+  Counter header_timeouts;
+  Counter progress_timeouts;
+  Counter sources_broken;       ///< files that became shorter or unreadable while being sent
+  LogHistogram answer_ns;       ///< from the end of the header to the last byte given to the kernel
+  std::atomic<std::uint64_t> connections{0};
+  std::atomic<std::uint64_t> send_buffer_bytes{0};
+};
+
+/// How many connections there are, in all workers together.
+struct ConnectionLimit {
+  std::size_t connections_max = 65536;
+  std::size_t refused_max = 256;  ///< further ones that get an answer that refuses them
+  std::atomic<std::size_t> connections{0};
+};
+
+/// One thread with its event loop: accepts from the shared listeners, and serves what it accepted
+/// to the end. Nothing is shared with other workers but the listeners and the limit. The methods
+/// belong to the worker's own thread; other threads reach it with Post().
+class Worker {
+ public:
+  struct Options {
+    ServerConnection::Options connection;
+    std::uint64_t send_buffer_bytes = 128U << 20U;  ///< this worker's share
+  };
+
+  /// Makes the worker's source, on its loop.
+  using MakeSource = std::function<std::unique_ptr<ContentSource>(net::EventLoop*)>;
+
+  /// `listeners` and `limit` must outlive the worker. Serves once Start() is called.
+  static absl::StatusOr<std::unique_ptr<Worker>> Create(const Options& options,
+                                                        const std::vector<net::Listener>* listeners,
+                                                        ConnectionLimit* limit,
+                                                        const MakeSource& make_source,
+                                                        std::shared_ptr<AccessLogFile> log_file);
+  ~Worker();
+
+  /// Starts the thread. `name`: at most 15 bytes, for ps and top.
+  void Start(const std::string& name);
+  /// Runs `task` on the worker's thread. Thread-safe.
+  void Post(std::function<void()> task) { loop_->Post(std::move(task)); }
+  /// Ends the thread. Connections are closed by the destructor. Thread-safe.
+  void Stop();
+
+  /// Accepts what is waiting, then no more; ends every connection after the answer under way.
+  /// `on_idle` is called once there is none left.
+  void BeginShutdown(std::function<void()> on_idle);
+
+  const WorkerCounters& counters() const { return counters_; }
+  std::uint64_t log_lines_lost() const { return access_log_.lines_lost().Get(); }
+  AccessLog& access_log() { return access_log_; }
+
+  // For Connection.
+  net::EventLoop& loop() { return *loop_; }
+  ContentSource& source() { return *source_; }
+  const ServerConnection::Options& connection_options() const { return options_.connection; }
+  SendBudget& send_budget() { return send_budget_; }
+  std::array<char, 16384>& read_buffer() { return read_buffer_; }
+  void Record(const net::Endpoint& peer, const FinishedAnswer& answer);
+  void Close(Connection* connection, ServerConnection::End end);
+  void PublishSendBuffer();
+  /// Connections whose peers take nothing, longest blocked first.
+  std::list<Connection*>& blocked() { return blocked_; }
+  /// Shrinks some of them. What they hold cannot be taken back; they shall not fill up again.
+  void ShrinkBlocked();
+
+ private:
+  class ListenerWatcher;
+
+  Worker(const Options& options, std::unique_ptr<net::EventLoop> loop, ConnectionLimit* limit,
+         std::shared_ptr<AccessLogFile> log_file);
+  void Adopt(UniqueFd socket, const net::Endpoint& peer);
+
+  const Options options_;
+  const std::unique_ptr<net::EventLoop> loop_;
+  ConnectionLimit* const limit_;
+  std::unique_ptr<ContentSource> source_;
+  SendBudget send_budget_;
+  WorkerCounters counters_;
+  AccessLog access_log_;
+  std::vector<std::unique_ptr<ListenerWatcher>> listeners_;
+  std::vector<std::unique_ptr<Connection>> connections_;
+  std::list<Connection*> blocked_;
+  std::array<char, 16384> read_buffer_;
+  bool shutting_down_ = false;
+  std::function<void()> on_idle_;
+  std::jthread thread_;
+};
+
+}  // namespace ds::getfile

@@ -1,0 +1,194 @@
+#!/usr/bin/env bash
+# getfile-server and getfile-client at their main job, on the machine's own documentation: thousands
+# of files fetched and checked, from a tree and from a content file, across a kill -9, across a
+# shutdown, and beside hostile peers. Needs the release build (scripts/demo.sh sees to it).
+. "$(dirname "$0")/../lib.sh"
+export LC_ALL=C
+
+server=$bin/getfile-server client=$bin/getfile-client
+[[ -x $server && -x $client ]] || die "run $server: it is not built (scripts/demo.sh does that)"
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/distsys-demo.XXXXXX")
+run=$scratch/run
+rows=() step='' counters=''
+row='%-4s  %-58s  %7s  %8s  %7s  %s\n'
+
+finish() {
+  local status=$? line pid cells
+  [[ -z $step ]] || rows+=("$step")
+  note ''
+  # shellcheck disable=SC2059
+  printf "$row" step what files bytes seconds result
+  for line in "${rows[@]}"; do
+    IFS='|' read -ra cells <<<"$line"
+    # shellcheck disable=SC2059
+    printf "$row" "${cells[@]}"
+  done
+  [[ -z $counters ]] || printf '\nThe server since its restart, requests by status:\n%s\n' "$counters"
+  stop_all_daemons
+  for pid in $(jobs -p); do kill -KILL "$pid" 2>/dev/null || true; done # clients, after a failure
+  rm -rf "$scratch"
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# do_step NAME WHAT FILES BYTES command…: a row of the table; a failure ends the demo.
+do_step() {
+  local head start=${EPOCHREALTIME/./} elapsed_ms
+  head="$1|$2|$3|$(numfmt --to=iec-i --suffix=B "$4")"
+  note "-- $1: $2"
+  step="$head|-|FAILED"
+  "${@:5}"
+  elapsed_ms=$(((${EPOCHREALTIME/./} - start) / 1000))
+  printf -v step '%s|%d.%03d|ok' "$head" $((elapsed_ms / 1000)) $((elapsed_ms % 1000))
+  rows+=("$step")
+  step=''
+}
+
+# get PORT argument…: the client, with its report of single requests kept aside.
+get() {
+  "$client" -s 127.0.0.1 -p "$1" "${@:2}" >"$scratch/client.out" || {
+    tail -n 5 "$scratch/client.out" >&2
+    die "fetch: getfile-client failed (last lines above)"
+  }
+}
+
+# check FOLDER LIST: our own look at what arrived, by sha256sum; then the copy is dropped.
+check() {
+  (cd "$1" && sha256sum --check --quiet "$2") || die "check $1: it differs from what was served"
+  rm -rf "$1"
+}
+
+# connections PORT: how many are open at the server's end.
+connections() {
+  awk -v port="$(printf ':%04X' "$1")" \
+    '$4 == "01" && substr($2, 9) == port { n++ } END { print n + 0 }' /proc/net/tcp
+}
+
+# ---- What is served: all regular files whose path a workload file can name.
+
+root=/usr/share/doc
+(($(find "$root" -type f 2>/dev/null | head -n 1000 | wc -l) == 1000)) || root=/usr/share
+find "$root" -type f -readable -printf '%P\0' >"$scratch/all"
+grep -zvE '(^|/)\.|[[:space:]\\]' "$scratch/all" | tr '\0' '\n' | sort >"$scratch/files"
+sed 's|^|/|' "$scratch/files" >"$scratch/workload"
+(cd "$root" && xargs -d '\n' sha256sum --) <"$scratch/files" >"$scratch/sums"
+count=$(wc -l <"$scratch/files")
+bytes=$(cd "$root" && xargs -d '\n' stat -c %s <"$scratch/files" | awk '{ n += $1 } END { printf "%d", n }')
+left_out=$(($(tr -cd '\0' <"$scratch/all" | wc -c) - count))
+note "$root: $count files; left out: $left_out with a hidden part, blanks or a backslash in the path"
+
+start_server() { # start_server PORT
+  start_daemon getfile-server "$run" "$server" -p "$1" --root "$root" --metrics 127.0.0.1:0 \
+    --header-timeout 60
+}
+
+# shellcheck disable=SC2119,SC2120 # the options come by way of do_step
+fetch_all() { # fetch_all option…
+  get "$port" -w "$scratch/workload" -t 16 --verify "$scratch/sums" -o "$scratch/out" "$@"
+  check "$scratch/out" "$scratch/sums"
+}
+
+content_file() { # served from copies under other names, by key
+  local base=$scratch/content i=0 file key port
+  mkdir -p "$base/store"
+  while read -r file; do
+    printf -v key '%03d' "$((i++))"
+    cp "$root/$file" "$base/store/$key.copy"
+    printf '/doc/%s\tstore/%s.copy\n' "$key" "$key" >>"$base/content.txt"
+    sha256sum <"$root/$file" | sed "s|-|doc/$key|" >>"$base/sums"
+  done <"$scratch/some"
+  cut -f 1 "$base/content.txt" >"$base/workload"
+  start_daemon getfile-content "$run" "$server" -p 0 -m "$base/content.txt"
+  port=$(ready_port getfile-content)
+  get "$port" -w "$base/workload" -r $((3 * some_count)) -t 8 -o "$scratch/out"
+  check "$scratch/out" "$base/sums"
+  stop_daemon getfile-content || die "stop getfile-content: exit status $?"
+}
+
+kill_and_restart() { # five rounds of the tree, so that the kill surely falls into the middle
+  local pid
+  "$client" -s 127.0.0.1 -p "$port" -w "$scratch/workload" -r $((5 * count)) -t 16 --retries 20 \
+    --verify "$scratch/sums" -o "$scratch/out" >"$scratch/client.out" &
+  pid=$!
+  until [[ -d $scratch/out ]] && (($(find "$scratch/out" -type f | head -n 100 | wc -l) == 100)); do
+    kill -0 "$pid" 2>/dev/null || die "fetch: getfile-client ended early"
+    sleep 0.01
+  done
+  kill_daemon getfile-server
+  kill -0 "$pid" 2>/dev/null || die "kill getfile-server: the client was done already, nothing was tried"
+  start_server "$port"
+  wait "$pid" || die "fetch across kill -9: getfile-client ended with $?"
+  check "$scratch/out" "$scratch/sums"
+}
+
+# The lookup is delayed so that the client can be stopped with its request under way; the server then
+# has to keep a transfer that nobody reads, over its SIGTERM, until the client goes on.
+shutdown_in_flight() {
+  local big=$scratch/big pid port
+  start_daemon getfile-big "$run" "$server" -p 0 --root "$big" -d 1000000 --drain-timeout 30
+  port=$(ready_port getfile-big)
+  "$client" -s 127.0.0.1 -p "$port" -o "$scratch/out" /big.bin >"$scratch/client.out" &
+  pid=$!
+  until (($(connections "$port"))); do sleep 0.01; done
+  sleep 0.3
+  kill -STOP "$pid"
+  sleep 1.2
+  kill -TERM "$(daemon_pid getfile-big)"
+  sleep 0.3
+  daemon_pid getfile-big >/dev/null || die "SIGTERM: the server ended, with a transfer in flight"
+  kill -CONT "$pid"
+  wait "$pid" || die "fetch across SIGTERM: getfile-client ended with $?"
+  end_daemon getfile-big || die "SIGTERM: getfile-server ended with $?"
+  check "$scratch/out" "$big/sums"
+}
+
+hostile_peers() { # each sends one byte of a request and stays
+  local pid held
+  (
+    for ((i = 0; i < slow; ++i)); do
+      exec {peer}<>"/dev/tcp/127.0.0.1/$port"
+      printf G >&"$peer"
+    done
+    : >"$scratch/hostile"
+    exec sleep 600
+  ) &
+  pid=$!
+  until [[ -e $scratch/hostile ]]; do
+    kill -0 "$pid" 2>/dev/null || die "open $slow slow connections: failed"
+    sleep 0.01
+  done
+  # shellcheck disable=SC2119
+  fetch_all
+  held=$(connections "$port")
+  ((held >= slow)) || die "hold $slow slow connections: only $held were left at the end"
+  kill "$pid"
+  wait "$pid" 2>/dev/null || true
+  note "$slow connections sent one byte and stayed: it still works"
+}
+
+start_server 0
+port=$(ready_port getfile-server)
+do_step a "the tree, 16 threads, a connection per file" "$count" "$bytes" fetch_all
+do_step b "the same over kept connections" "$count" "$bytes" fetch_all --keep-alive
+
+awk -v every=$((count / 300)) 'NR % every == 0 && n++ < 300' "$scratch/files" >"$scratch/some"
+some_count=$(wc -l <"$scratch/some")
+some_bytes=$(cd "$root" && xargs -d '\n' stat -c %s <"$scratch/some" | awk '{ n += $1 } END { printf "%d", 3 * n }')
+do_step c "a content file of $some_count keys, each asked for three times" \
+  $((3 * some_count)) "$some_bytes" content_file
+
+do_step d "the tree five times, kill -9 and restart in the middle" \
+  $((5 * count)) $((5 * bytes)) kill_and_restart
+
+mkdir "$scratch/big"
+head -c 256M /dev/urandom >"$scratch/big/big.bin"
+(cd "$scratch/big" && sha256sum big.bin >sums)
+do_step e "SIGTERM with a transfer in flight: both end well" 1 $((256 << 20)) shutdown_in_flight
+
+slow=300
+do_step f "the tree again, beside $slow connections that stall" "$count" "$bytes" hostile_peers
+
+counters=$(curl -sS "http://$(ready_key getfile-server metrics)/metrics" | grep -E '^[^#]*requests[^#]*status=') ||
+  die "read the server's metrics: no requests by status there"
+stop_daemon getfile-server || die "stop getfile-server: exit status $?"

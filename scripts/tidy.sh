@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Form and lint of the C++ here:  scripts/tidy.sh [--all]
+# clang-format looks at every file. clang-tidy, which is slow, looks at those that changed since
+# $TIDY_BASE, else since the branch left origin/main, else (on main itself) in the last 20 commits;
+# with --all at every one. A changed header is checked through the .cc of its name, or through the
+# first one that includes it.
+. "$(dirname "$0")/lib.sh"
+cd "$repo"
+
+case "$*" in
+  '') all=false ;;
+  --all) all=true ;;
+  *) usage_error 'usage: scripts/tidy.sh [--all]' ;;
+esac
+
+failed=0
+mapfile -t sources < <(
+  git ls-files --cached --others --exclude-standard -- '*.h' '*.cc' |
+    while read -r file; do [[ ! -e $file ]] || printf '%s\n' "$file"; done
+)
+((${#sources[@]})) || die "find C++ files: there are none"
+printf '%s\n' "${sources[@]}" | xargs -d '\n' clang-format-14 --dry-run --Werror || failed=1
+note "clang-format: ${#sources[@]} files checked"
+
+# ---- The files for clang-tidy.
+
+base() {
+  local merge_base
+  if [[ -n ${TIDY_BASE:-} ]]; then
+    git rev-parse --verify --quiet "$TIDY_BASE^{commit}" || die "TIDY_BASE=$TIDY_BASE: no such commit"
+  elif merge_base=$(git merge-base HEAD origin/main 2>/dev/null) &&
+    [[ $merge_base != "$(git rev-parse HEAD)" ]]; then
+    printf '%s\n' "$merge_base"
+  else # a history that is shorter than that is checked whole: against the empty tree
+    git rev-parse --verify --quiet 'HEAD~20^{commit}' || git hash-object -t tree /dev/null
+  fi
+}
+
+if $all; then
+  changed=("${sources[@]}")
+else
+  since=$(base)
+  mapfile -t changed < <(
+    git diff --name-only --diff-filter=d "$since" -- '*.h' '*.cc'
+    git ls-files --others --exclude-standard -- '*.h' '*.cc'
+  )
+fi
+configure tidy >/dev/null
+commands=build/tidy/compile_commands.json
+compiled() { grep -qF "\"file\": \"$repo/$1\"" "$commands"; }
+units=() left_out=()
+while read -r file; do
+  if compiled "$file"; then units+=("$file"); else left_out+=("$file"); fi
+done < <(
+  for file in "${changed[@]}"; do
+    if [[ $file == *.h && -e ${file%.h}.cc ]]; then
+      file=${file%.h}.cc
+    elif [[ $file == *.h ]]; then
+      file=$(git grep --untracked -lF "#include \"$file\"" -- '*.cc' | sed 1q) || true
+    fi
+    [[ -z $file ]] || printf '%s\n' "$file"
+  done | sort -u
+)
+
+check_one() {
+  local out
+  out=$(clang-tidy-14 -p build/tidy --quiet "$1" 2>&1) || {
+    printf '%s\n' "$out" | grep -vE '^[0-9]+ warnings? .*generated|^Suppressed|^Use -header-filter'
+    return 1
+  }
+}
+export -f check_one
+if ((${#units[@]})); then
+  # shellcheck disable=SC2016
+  printf '%s\n' "${units[@]}" | xargs -d '\n' -P 2 -I{} bash -c 'check_one "$1"' _ {} || failed=1
+fi
+note "clang-tidy: ${#units[@]} files checked"
+((${#left_out[@]} == 0)) || note "clang-tidy: left out, the tidy preset does not compile them: ${left_out[*]}"
+((failed == 0)) || die "findings above"
