@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Daemons of the built systems in the background:  scripts/cluster.sh up|down|status|logs [system…]
+# Keeps daemons in the background:  scripts/cluster.sh up|down|status|logs [system…]
 #   up      starts what does not run yet; returns when all of it is ready
 #   down    stops it
 #   status  prints a table; exit status 1 when something does not run
@@ -20,7 +20,8 @@ fi
 systems=("$@")
 ((${#systems[@]})) || systems=("${known[@]}")
 for system in "${systems[@]}"; do
-  [[ " ${known[*]} " == *" $system "* ]] || usage_error "cluster.sh: $system: no such system" "$usage"
+  [[ " ${known[*]} " == *" $system "* ]] ||
+    usage_error "cluster.sh: $system: no such system" "$usage"
 done
 
 run_folder=$(realpath -m "${DISTSYS_RUN:-$repo/build/run}")

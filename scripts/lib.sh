@@ -21,11 +21,12 @@ note() { printf '%s\n' "$@"; }
 
 # timed NAME command…: runs the command and says how long it took, whatever its end.
 timed() {
-  local name=$1 start=$SECONDS status=0
+  local name=$1 start=$SECONDS status=0 result=''
   shift
   note "== $name"
   "$@" || status=$?
-  note "== $name: $((SECONDS - start)) s$( ((status == 0)) || printf ' (FAILED, exit status %d)' "$status")"
+  ((status == 0)) || result=" (FAILED, exit status $status)"
+  note "== $name: $((SECONDS - start)) s$result"
   return "$status"
 }
 
@@ -64,7 +65,7 @@ daemon_pid() {
   [[ -n $start && $start == "$(start_time "$pid")" ]] && printf '%s' "$pid"
 }
 
-# start_daemon NAME FOLDER command…: in a session of its own, in the background; returns when it is
+# start_daemon NAME FOLDER command…: in the background, in a session of its own; returns when it is
 # ready, ends the script when it does not get there.
 start_daemon() {
   local name=$1 folder=$2 deadline=$((SECONDS + 40)) # daemons give up starting after 30 s
@@ -78,7 +79,7 @@ start_daemon() {
     if ! daemon_pid "$name" >/dev/null || ((SECONDS >= deadline)); then
       tail -n 20 "$folder/$name.log" >&2
       stop_daemon "$name" || true
-      die "start $name: not ready, and ended or took too long (last lines above, all in $folder/$name.log)"
+      die "start $name: it ended or took too long (last lines above, all in $folder/$name.log)"
     fi
     sleep 0.02
   done

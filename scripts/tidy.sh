@@ -27,7 +27,8 @@ note "clang-format: ${#sources[@]} files checked"
 base() {
   local merge_base
   if [[ -n ${TIDY_BASE:-} ]]; then
-    git rev-parse --verify --quiet "$TIDY_BASE^{commit}" || die "TIDY_BASE=$TIDY_BASE: no such commit"
+    git rev-parse --verify --quiet "$TIDY_BASE^{commit}" ||
+      die "find \$TIDY_BASE: there is no commit $TIDY_BASE"
   elif merge_base=$(git merge-base HEAD origin/main 2>/dev/null) &&
     [[ $merge_base != "$(git rev-parse HEAD)" ]]; then
     printf '%s\n' "$merge_base"
@@ -53,11 +54,13 @@ while read -r file; do
   if compiled "$file"; then units+=("$file"); else left_out+=("$file"); fi
 done < <(
   for file in "${changed[@]}"; do
-    if [[ $file == *.h && -e ${file%.h}.cc ]]; then
-      file=${file%.h}.cc
-    elif [[ $file == *.h ]]; then
-      file=$(git grep --untracked -lF "#include \"$file\"" -- '*.cc' | sed 1q) || true
-    fi
+    while [[ $file == *.h ]]; do
+      if [[ -e ${file%.h}.cc ]]; then
+        file=${file%.h}.cc
+      else
+        file=$(git grep --untracked -lF "#include \"$file\"" -- '*.cc' '*.h' | sed 1q) || true
+      fi
+    done
     [[ -z $file ]] || printf '%s\n' "$file"
   done | sort -u
 )
@@ -75,5 +78,6 @@ if ((${#units[@]})); then
   printf '%s\n' "${units[@]}" | xargs -d '\n' -P 2 -I{} bash -c 'check_one "$1"' _ {} || failed=1
 fi
 note "clang-tidy: ${#units[@]} files checked"
-((${#left_out[@]} == 0)) || note "clang-tidy: left out, the tidy preset does not compile them: ${left_out[*]}"
+((${#left_out[@]} == 0)) ||
+  note "clang-tidy: left out, not compiled in the tidy preset: ${left_out[*]}"
 ((failed == 0)) || die "findings above"

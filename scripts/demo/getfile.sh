@@ -23,7 +23,8 @@ finish() {
     # shellcheck disable=SC2059
     printf "$row" "${cells[@]}"
   done
-  [[ -z $counters ]] || printf '\nThe server since its restart, requests by status:\n%s\n' "$counters"
+  [[ -z $counters ]] ||
+    printf '\nThe server since its restart, requests by status:\n%s\n' "$counters"
   stop_all_daemons
   for pid in $(jobs -p); do kill -KILL "$pid" 2>/dev/null || true; done # clients, after a failure
   rm -rf "$scratch"
@@ -67,6 +68,11 @@ connections() {
 
 # ---- What is served: all regular files whose path a workload file can name.
 
+total_size() { # total_size TIMES <FILES
+  (cd "$root" && xargs -d '\n' stat -c %s --) |
+    awk -v times="$1" '{ n += $1 } END { printf "%d", times * n }'
+}
+
 root=/usr/share/doc
 (($(find "$root" -type f 2>/dev/null | head -n 1000 | wc -l) == 1000)) || root=/usr/share
 find "$root" -type f -readable -printf '%P\0' >"$scratch/all"
@@ -74,9 +80,9 @@ grep -zvE '(^|/)\.|[[:space:]\\]' "$scratch/all" | tr '\0' '\n' | sort >"$scratc
 sed 's|^|/|' "$scratch/files" >"$scratch/workload"
 (cd "$root" && xargs -d '\n' sha256sum --) <"$scratch/files" >"$scratch/sums"
 count=$(wc -l <"$scratch/files")
-bytes=$(cd "$root" && xargs -d '\n' stat -c %s <"$scratch/files" | awk '{ n += $1 } END { printf "%d", n }')
+bytes=$(total_size 1 <"$scratch/files")
 left_out=$(($(tr -cd '\0' <"$scratch/all" | wc -c) - count))
-note "$root: $count files; left out: $left_out with a hidden part, blanks or a backslash in the path"
+note "$root: $count files; left out for hidden parts, blanks or a backslash in the path: $left_out"
 
 start_server() { # start_server PORT
   start_daemon getfile-server "$run" "$server" -p "$1" --root "$root" --metrics 127.0.0.1:0 \
@@ -116,14 +122,14 @@ kill_and_restart() { # five rounds of the tree, so that the kill surely falls in
     sleep 0.01
   done
   kill_daemon getfile-server
-  kill -0 "$pid" 2>/dev/null || die "kill getfile-server: the client was done already, nothing was tried"
+  kill -0 "$pid" 2>/dev/null || die "kill getfile-server: too late, the client was done"
   start_server "$port"
   wait "$pid" || die "fetch across kill -9: getfile-client ended with $?"
   check "$scratch/out" "$scratch/sums"
 }
 
-# The lookup is delayed so that the client can be stopped with its request under way; the server then
-# has to keep a transfer that nobody reads, over its SIGTERM, until the client goes on.
+# The lookup is delayed so that the client can be stopped with its request under way; the server
+# then has to keep a transfer that nobody reads, over its SIGTERM, until the client goes on.
 shutdown_in_flight() {
   local big=$scratch/big pid port
   start_daemon getfile-big "$run" "$server" -p 0 --root "$big" -d 1000000 --drain-timeout 30
@@ -174,9 +180,8 @@ do_step b "the same over kept connections" "$count" "$bytes" fetch_all --keep-al
 
 awk -v every=$((count / 300)) 'NR % every == 0 && n++ < 300' "$scratch/files" >"$scratch/some"
 some_count=$(wc -l <"$scratch/some")
-some_bytes=$(cd "$root" && xargs -d '\n' stat -c %s <"$scratch/some" | awk '{ n += $1 } END { printf "%d", 3 * n }')
 do_step c "a content file of $some_count keys, each asked for three times" \
-  $((3 * some_count)) "$some_bytes" content_file
+  $((3 * some_count)) "$(total_size 3 <"$scratch/some")" content_file
 
 do_step d "the tree five times, kill -9 and restart in the middle" \
   $((5 * count)) $((5 * bytes)) kill_and_restart
@@ -189,6 +194,6 @@ do_step e "SIGTERM with a transfer in flight: both end well" 1 $((256 << 20)) sh
 slow=300
 do_step f "the tree again, beside $slow connections that stall" "$count" "$bytes" hostile_peers
 
-counters=$(curl -sS "http://$(ready_key getfile-server metrics)/metrics" | grep -E '^[^#]*requests[^#]*status=') ||
-  die "read the server's metrics: no requests by status there"
+counters=$(curl -sS "http://$(ready_key getfile-server metrics)/metrics" |
+  grep '^getfile_requests_total{') || die "read the server's metrics: no requests by status there"
 stop_daemon getfile-server || die "stop getfile-server: exit status $?"

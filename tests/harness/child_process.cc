@@ -46,9 +46,7 @@ absl::StatusOr<Pipe> MakePipe() {
   return pipe;
 }
 
-void SetNonBlocking(int fd) {
-  CHECK(::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) == 0);
-}
+void SetNonBlocking(int fd) { CHECK(::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK) == 0); }
 
 /// <sys/pidfd.h> of glibc 2.36 forgets that it may be read by C++.
 int OpenPidFd(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
@@ -66,10 +64,9 @@ std::vector<std::string> MergedEnvironment(
     const std::string_view text(*entry);
     const std::string_view name = text.substr(0, text.find('='));
     // The service manager of whoever runs the tests is not to hear of our daemons.
-    const bool dropped =
-        name == "NOTIFY_SOCKET" ||
-        std::any_of(additions.begin(), additions.end(),
-                    [&](const auto& addition) { return addition.first == name; });
+    const bool dropped = name == "NOTIFY_SOCKET" ||
+                         std::any_of(additions.begin(), additions.end(),
+                                     [&](const auto& addition) { return addition.first == name; });
     if (!dropped) merged.emplace_back(text);
   }
   for (const auto& [name, value] : additions) merged.push_back(fmt::format("{}={}", name, value));
@@ -78,6 +75,7 @@ std::vector<std::string> MergedEnvironment(
 
 std::vector<char*> Pointers(std::vector<std::string>& strings) {
   std::vector<char*> pointers;
+  pointers.reserve(strings.size() + 1);
   for (std::string& text : strings) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
@@ -117,7 +115,7 @@ struct ChildFailure {
   for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &default_action, nullptr);
   sigset_t none;
   ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
 
   for (int fd = 0; fd < 3; ++fd) {
     if (::dup2(plan.standard[fd], fd) < 0) Fail(plan, "dup2");
@@ -262,8 +260,11 @@ struct ChildProcess::Ends {
 };
 
 ChildProcess::ChildProcess(pid_t pid, Ends ends, std::optional<std::string> stdin_text)
-    : pid_(pid), pid_fd_(OpenPidFd(pid)), ended_(::eventfd(0, EFD_CLOEXEC)),
-      stdin_(std::move(ends.in)), out_(std::move(ends.out), ended_.get()),
+    : pid_(pid),
+      pid_fd_(OpenPidFd(pid)),
+      ended_(::eventfd(0, EFD_CLOEXEC)),
+      stdin_(std::move(ends.in)),
+      out_(std::move(ends.out), ended_.get()),
       err_(std::move(ends.err), ended_.get()) {
   CHECK(pid_fd_, "pidfd_open");
   CHECK(ended_, "eventfd");
@@ -283,8 +284,7 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(const Options&
 
   // The child may change its folder before it looks for the program.
   std::error_code absolute_error;
-  const std::string program =
-      std::filesystem::absolute(options.program, absolute_error).string();
+  const std::string program = std::filesystem::absolute(options.program, absolute_error).string();
   std::vector<std::string> arguments{options.program};
   arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
   std::vector<std::string> environment = MergedEnvironment(options.environment);
@@ -319,9 +319,8 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(const Options&
     ::waitpid(pid, nullptr, 0);
     return ErrnoError(fmt::format("{}: {}", what, failed.step), failed.error);
   }
-  return std::unique_ptr<ChildProcess>(
-      new ChildProcess(pid, {std::move(in.write), std::move(out.read), std::move(err.read)},
-                       options.stdin_text));
+  return std::unique_ptr<ChildProcess>(new ChildProcess(
+      pid, {std::move(in.write), std::move(out.read), std::move(err.read)}, options.stdin_text));
 }
 
 ChildProcess::~ChildProcess() {
@@ -355,9 +354,8 @@ WaitStatus ChildProcess::Wait(Duration timeout) {
     const pid_t reaped = ::waitpid(pid_, &status, WNOHANG);
     CHECK(reaped >= 0, "waitpid");
     if (reaped == pid_) {
-      status_ = WIFSIGNALED(status)
-                    ? WaitStatus{WaitStatus::Kind::kSignalled, WTERMSIG(status)}
-                    : WaitStatus{WaitStatus::Kind::kExited, WEXITSTATUS(status)};
+      status_ = WIFSIGNALED(status) ? WaitStatus{WaitStatus::Kind::kSignalled, WTERMSIG(status)}
+                                    : WaitStatus{WaitStatus::Kind::kExited, WEXITSTATUS(status)};
       const std::uint64_t one = 1;
       CHECK(::write(ended_.get(), &one, sizeof one) == sizeof one);
       out_.Join();

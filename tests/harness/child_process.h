@@ -46,8 +46,8 @@ class PipeReader {
   /// Beyond this much text the older half is forgotten.
   static constexpr std::size_t kTextMax = 64U << 20U;
 
-  /// Reads until end-of-file; once `ended_fd` is readable, until the pipe is empty (a grandchild may
-  /// hold the other end open for ever).
+  /// Reads until end-of-file; once `ended_fd` is readable, until the pipe is empty (a grandchild
+  /// may hold the other end open for ever).
   PipeReader(UniqueFd pipe, int ended_fd);
 
   /// What has come so far.
@@ -71,10 +71,10 @@ class PipeReader {
 
 /// One process from fork() to its end. Not thread-safe but for the readers.
 ///
-/// The child gets the three standard descriptors and no other, default signal dispositions, an empty
-/// signal mask and a process group of its own. When this process dies, its standard input closes
-/// and, if it was started by the main thread, it gets SIGKILL as well (PR_SET_PDEATHSIG acts when
-/// the starting thread ends, so another thread must not ask for it).
+/// The child gets the three standard descriptors and no other, default signal dispositions, an
+/// empty signal mask and a process group of its own. When this process dies, its standard input
+/// closes and, if it was started by the main thread, it gets SIGKILL as well (PR_SET_PDEATHSIG acts
+/// when the starting thread ends, so another thread must not ask for it).
 class ChildProcess {
  public:
   struct Options {

@@ -192,13 +192,9 @@ pid_t DaemonProcess::pid() const {
   return child_->pid();
 }
 
-bool DaemonProcess::running() {
-  return child_ != nullptr && Look(Duration::zero()).Running();
-}
+bool DaemonProcess::running() { return child_ != nullptr && Look(Duration::zero()).Running(); }
 
-bool DaemonProcess::Signal(int signal) {
-  return child_ != nullptr && child_->Signal(signal);
-}
+bool DaemonProcess::Signal(int signal) { return child_ != nullptr && child_->Signal(signal); }
 
 void DaemonProcess::CloseStdin() {
   CHECK(child_ != nullptr, "not started");
@@ -280,8 +276,8 @@ std::chrono::milliseconds DaemonProcess::cpu_time() {
   const auto fields = StatFields(fmt::format("/proc/{}/stat", pid()));
   if (fields.size() < 13) return {};
   const std::uint64_t ticks = std::stoull(fields[11]) + std::stoull(fields[12]);
-  return std::chrono::milliseconds(
-      ticks * 1000 / static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK)));
+  return std::chrono::milliseconds(ticks * 1000 /
+                                   static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK)));
 }
 
 void DaemonProcess::PrintLog() const {

@@ -26,10 +26,10 @@ namespace ds::testing {
 ///   DaemonProcess server({.program = "getfile-server", .arguments = {"-p", "0"}});
 ///   ASSERT_TRUE(server.StartAndWaitReady().ok());
 ///
-/// The test fails when the daemon prints a sanitizer's report, ends by a signal that the harness has
-/// not sent, or ends and nobody asks how. The last lines of its log are printed when the test has
-/// failed. The destructor ends a running daemon by SIGTERM and expects exit code 0. Should the test
-/// program die, its daemons die with it. Not thread-safe.
+/// The test fails when the daemon prints a sanitizer's report, ends by a signal that the harness
+/// has not sent, or ends and nobody asks how. The last lines of its log are printed when the test
+/// has failed. The destructor ends a running daemon by SIGTERM and expects exit code 0. Should the
+/// test program die, its daemons die with it. Not thread-safe.
 class DaemonProcess {
  public:
   struct Options {
@@ -50,8 +50,8 @@ class DaemonProcess {
   /// Starts the process and does not wait for anything. REQUIRES: not running. Output, ready line
   /// and keys of an earlier run are forgotten.
   [[nodiscard]] absl::Status Start();
-  /// Waits for the line `READY <program> key=value …` and reads its keys. Fails early if the process
-  /// ends.
+  /// Waits for the line `READY <program> key=value …` and reads its keys. Fails early if the
+  /// process ends.
   [[nodiscard]] absl::Status WaitReady(Duration deadline = kDeadline);
   [[nodiscard]] absl::Status StartAndWaitReady(Duration deadline = kDeadline);
   /// StartAndWaitReady() with the same options, after Terminate() if it still runs (which must end
@@ -76,8 +76,8 @@ class DaemonProcess {
   bool Signal(int signal);
   void CloseStdin();
 
-  /// Waits for the end. A status that is still Running() when `deadline` has passed is not a failure
-  /// by itself.
+  /// Waits for the end. A status that is still Running() when `deadline` has passed is not a
+  /// failure by itself.
   WaitStatus Wait(Duration deadline = kDeadline);
   /// SIGTERM, and waits for the end; returns the exit code as a shell would (128 + signal for a
   /// killed process). One that does not end within kDeadline is killed, and the test fails.
@@ -102,9 +102,9 @@ class DaemonProcess {
   const std::string name_;  ///< of the program, without folders
   std::unique_ptr<ChildProcess> child_;
   std::map<std::string, std::string> keys_;
-  std::string earlier_log_;    ///< the last lines of the run before
-  bool end_checked_ = false;   ///< Look() has seen the end of this run
-  bool end_told_ = false;      ///< the test knows how it ended
+  std::string earlier_log_;   ///< the last lines of the run before
+  bool end_checked_ = false;  ///< Look() has seen the end of this run
+  bool end_told_ = false;     ///< the test knows how it ended
   bool paused_ = false;
 };
 

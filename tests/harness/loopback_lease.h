@@ -8,10 +8,10 @@
 
 namespace ds::testing {
 
-/// Addresses of 127.0.0.0/8 that no other test has while this object, or its process, lives. Servers
-/// on leased addresses can all use the same well-known port, in any number of test runs at once.
-/// Each lease is a /24 block guarded by a lock file in /tmp/ds-loopback-leases; the lock goes with
-/// the process, however that ends. Not thread-safe.
+/// Addresses of 127.0.0.0/8 that no other test has while this object, or its process, lives.
+/// Servers on leased addresses can all use the same well-known port, in any number of test runs at
+/// once. Each lease is a /24 block guarded by a lock file in /tmp/ds-loopback-leases; the lock goes
+/// with the process, however that ends. Not thread-safe.
 class LoopbackLease {
  public:
   /// REQUIRES: 1 <= count <= 254. Ends the test program when all blocks are taken.

@@ -27,11 +27,12 @@ TimePoint DeadlineFromNow(Duration deadline) {
 /// Waits for one of `events` until `deadline`; false when it has passed.
 bool Await(int fd, short events, TimePoint deadline) {
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd entry{fd, events, 0};
-    const int ready = ::poll(&entry, 1, static_cast<int>(std::clamp<std::int64_t>(
-                                            left.count(), 0, std::numeric_limits<int>::max())));
+    const int ready = ::poll(&entry, 1,
+                             static_cast<int>(std::clamp<std::int64_t>(
+                                 left.count(), 0, std::numeric_limits<int>::max())));
     if (ready > 0) return true;
     if (ready == 0) return false;
     CHECK(errno == EINTR, "poll");
@@ -49,8 +50,7 @@ absl::StatusOr<RawPeer> RawPeer::Connect(const std::string& host, std::uint16_t 
     if (!fd) return ErrnoError("socket", errno);
     const int buffer = options.receive_buffer_bytes;
     // Before connect(), or the window offered in the handshake is the default one.
-    if (buffer > 0 &&
-        ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer) != 0) {
+    if (buffer > 0 && ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer) != 0) {
       return ErrnoError("set SO_RCVBUF", errno);
     }
     const int one = 1;

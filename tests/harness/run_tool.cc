@@ -20,7 +20,9 @@ ToolResult RunTool(const std::string& program, const std::vector<std::string>& a
 
 ToolProcess::ToolProcess(std::string program, std::vector<std::string> arguments,
                          ToolOptions options)
-    : program_(std::move(program)), arguments_(std::move(arguments)), options_(std::move(options)) {}
+    : program_(std::move(program)),
+      arguments_(std::move(arguments)),
+      options_(std::move(options)) {}
 
 absl::Status ToolProcess::Start() {
   CHECK(child_ == nullptr, "started twice");

@@ -15,8 +15,8 @@
 namespace ds::testing {
 
 struct ToolOptions {
-  std::string stdin_text{};      ///< all of standard input
-  std::string working_folder{};  ///< empty: that of the test
+  std::string stdin_text{};                                        ///< all of standard input
+  std::string working_folder{};                                    ///< empty: that of the test
   std::vector<std::pair<std::string, std::string>> environment{};  ///< set in addition
   Duration timeout = std::chrono::seconds(60);  ///< then it is killed and the test fails
 };

@@ -1,0 +1,316 @@
+#include "getfile/core/server_connection.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "getfile/core/answer.h"
+
+namespace ds::getfile {
+namespace {
+
+using namespace std::chrono_literals;
+using Phase = ServerConnection::Phase;
+using End = ServerConnection::End;
+
+const std::string kRequest = "GETFILE GET /a\r\n\r\n";
+const std::string kKeepAlive = "GETFILE GET /a\r\nConnection: keep-alive\r\n\r\n";
+
+/// A connection in virtual time: nothing passes but what the test says.
+class ServerConnectionTest : public ::testing::Test {
+ protected:
+  void Bytes(std::string_view bytes) { connection_.HandleBytes(bytes, now_); }
+  void Answer(AnswerStatus status, std::uint64_t length = 0) {
+    connection_.HandleLookup({status, length}, now_);
+  }
+  /// Everything that is left of the answer goes out at once; returns the head.
+  std::string SendAll() {
+    std::string head(connection_.head_left());
+    connection_.HandleSent(head.size() + connection_.body_left(), now_);
+    return head;
+  }
+  /// Virtual time passes up to the next deadline, which is reported.
+  void PassDeadline(std::uint64_t unacknowledged = 0) {
+    ASSERT_TRUE(connection_.NextDeadline().has_value());
+    now_ = std::max(now_, *connection_.NextDeadline());
+    connection_.HandleTimeout(unacknowledged, now_);
+  }
+
+  const ServerConnection::Options options_;
+  TimePoint now_{1000s};
+  ServerConnection connection_{&options_, now_};
+};
+
+TEST_F(ServerConnectionTest, RequestIsLookedUpAnsweredAndDrained) {
+  Bytes(kRequest);
+  ASSERT_EQ(connection_.phase(), Phase::kLookup);
+  EXPECT_EQ(connection_.request().path, "/a");
+  EXPECT_FALSE(connection_.NextDeadline().has_value()) << "the source keeps its own time";
+  Answer(AnswerStatus::kOk, 5);
+  ASSERT_EQ(connection_.phase(), Phase::kSending);
+  EXPECT_EQ(connection_.head_left(), "GETFILE OK 5\r\n\r\n");
+  connection_.HandleSent(3, now_);
+  EXPECT_EQ(connection_.head_left(), "FILE OK 5\r\n\r\n");
+  connection_.HandleSent(connection_.head_left().size() + 2, now_);
+  EXPECT_EQ(connection_.body_offset(), 2U);
+  EXPECT_EQ(connection_.body_left(), 3U);
+  EXPECT_FALSE(connection_.TakeFinished().has_value());
+  connection_.HandleSent(3, now_);
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+  const auto finished = connection_.TakeFinished();
+  ASSERT_TRUE(finished.has_value());
+  EXPECT_EQ(finished->path, "/a");
+  EXPECT_EQ(finished->body_sent, 5U);
+  EXPECT_FALSE(connection_.TakeFinished().has_value()) << "reported once";
+  connection_.HandleEndOfInput(now_);
+  EXPECT_EQ(connection_.phase(), Phase::kClosed);
+  EXPECT_FALSE(connection_.reset());
+}
+
+TEST_F(ServerConnectionTest, SilentPeerIsClosedWithoutAWord) {
+  connection_.HandleEndOfInput(now_);
+  EXPECT_EQ(connection_.phase(), Phase::kClosed);
+  EXPECT_FALSE(connection_.TakeFinished().has_value());
+}
+
+TEST_F(ServerConnectionTest, HalfCloseInTheHeaderIsInvalid) {
+  Bytes("G");
+  connection_.HandleEndOfInput(now_);
+  ASSERT_EQ(connection_.phase(), Phase::kSending);
+  EXPECT_EQ(SendAll(), "GETFILE INVALID\r\n\r\n");
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+}
+
+TEST_F(ServerConnectionTest, InvalidRequestEndsTheConnection) {
+  Bytes("GETFILE GET nonsense\r\n\r\n" + kKeepAlive);
+  ASSERT_EQ(connection_.phase(), Phase::kSending);
+  EXPECT_EQ(SendAll(), "GETFILE INVALID\r\n\r\n");
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+  Bytes(kRequest);  // discarded
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+}
+
+TEST_F(ServerConnectionTest, PipelinedRequestsAreAnsweredInOrder) {
+  Bytes(kKeepAlive + kKeepAlive + kRequest + "ignored");
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(connection_.phase(), Phase::kLookup) << i;
+    Answer(AnswerStatus::kOk, static_cast<std::uint64_t>(i));
+    SendAll();
+    EXPECT_TRUE(connection_.TakeFinished().has_value());
+  }
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+}
+
+TEST_F(ServerConnectionTest, HeaderTimeoutIsTotalHoweverTheHeaderTrickles) {
+  const TimePoint start = now_;
+  for (std::size_t i = 0; i + 1 < kRequest.size(); ++i) {
+    now_ += options_.header_timeout / 20;
+    if (now_ >= start + options_.header_timeout) break;
+    Bytes(kRequest.substr(i, 1));
+    EXPECT_EQ(connection_.NextDeadline(), start + options_.header_timeout);
+  }
+  PassDeadline();
+  ASSERT_EQ(connection_.phase(), Phase::kSending);
+  EXPECT_EQ(SendAll(), "GETFILE INVALID\r\n\r\n");
+  connection_.HandleEndOfInput(now_);
+  EXPECT_EQ(connection_.end(), End::kHeaderTimeout);
+}
+
+TEST_F(ServerConnectionTest, HeaderTimeoutOfASilentPeerClosesWithoutAWord) {
+  EXPECT_EQ(connection_.NextDeadline(), now_ + options_.header_timeout);
+  PassDeadline();
+  EXPECT_EQ(connection_.phase(), Phase::kClosed);
+  EXPECT_EQ(connection_.end(), End::kHeaderTimeout);
+}
+
+TEST_F(ServerConnectionTest, HeaderTimeoutBeginsAnewAfterAnAnswer) {
+  now_ += 9s;
+  Bytes(kKeepAlive);
+  Answer(AnswerStatus::kFileNotFound);
+  now_ += 5s;
+  EXPECT_EQ(SendAll(), "GETFILE FILE_NOT_FOUND\r\n\r\n");
+  ASSERT_EQ(connection_.phase(), Phase::kReading);
+  EXPECT_EQ(connection_.NextDeadline(), now_ + options_.header_timeout);
+}
+
+TEST_F(ServerConnectionTest, IdlePeerThatHasNotTakenItsAnswerIsDrainedNotDropped) {
+  Bytes(kKeepAlive);
+  Answer(AnswerStatus::kOk, 100);
+  SendAll();
+  PassDeadline(/*unacknowledged=*/50);
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+}
+
+TEST_F(ServerConnectionTest, AnswerWithoutProgressIsResetAfterTheTimeout) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 100);
+  now_ += 29s;
+  connection_.HandleSent(20, now_);
+  EXPECT_EQ(connection_.NextDeadline(), now_ + options_.progress_timeout) << "progress counts";
+  PassDeadline(/*unacknowledged=*/20);
+  EXPECT_EQ(connection_.phase(), Phase::kClosed);
+  EXPECT_TRUE(connection_.reset());
+  EXPECT_EQ(connection_.end(), End::kProgressTimeout);
+  const auto finished = connection_.TakeFinished();
+  ASSERT_TRUE(finished.has_value());
+  EXPECT_LT(finished->body_sent, finished->body_length);
+}
+
+TEST_F(ServerConnectionTest, DrainingEndsAfterItsTimeWhenAllIsAcknowledged) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kFileNotFound);
+  SendAll();
+  EXPECT_EQ(connection_.NextDeadline(), now_ + options_.drain_time);
+  PassDeadline(/*unacknowledged=*/0);
+  EXPECT_EQ(connection_.phase(), Phase::kClosed);
+  EXPECT_FALSE(connection_.reset());
+  EXPECT_EQ(connection_.end(), End::kDone);
+}
+
+TEST_F(ServerConnectionTest, DrainingGoesOnWhileThePeerTakesBytes) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 1000000);
+  SendAll();
+  for (std::uint64_t left = 100; left > 0; --left) {
+    PassDeadline(left);
+    ASSERT_EQ(connection_.phase(), Phase::kDraining);
+  }
+  PassDeadline(0);
+  EXPECT_EQ(connection_.phase(), Phase::kClosed);
+  EXPECT_FALSE(connection_.reset());
+}
+
+TEST_F(ServerConnectionTest, DrainingAPeerThatTakesNothingEndsInAReset) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 1000000);
+  SendAll();
+  const TimePoint start = now_;
+  while (connection_.phase() == Phase::kDraining) PassDeadline(/*unacknowledged=*/77);
+  EXPECT_TRUE(connection_.reset());
+  EXPECT_EQ(connection_.end(), End::kProgressTimeout);
+  EXPECT_GE(now_ - start, options_.progress_timeout);
+  EXPECT_LE(now_ - start, options_.progress_timeout + options_.drain_time + 2s);
+}
+
+TEST_F(ServerConnectionTest, BrokenSourceEndsWithAnOrdinaryClose) {
+  Bytes(kKeepAlive);
+  Answer(AnswerStatus::kOk, 100);
+  connection_.HandleSent(connection_.head_left().size() + 10, now_);
+  connection_.HandleSourceBroken(now_);
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+  const auto finished = connection_.TakeFinished();
+  ASSERT_TRUE(finished.has_value());
+  EXPECT_EQ(finished->body_sent, 10U);
+  connection_.HandleEndOfInput(now_);
+  EXPECT_EQ(connection_.end(), End::kSourceBroken);
+  EXPECT_FALSE(connection_.reset());
+}
+
+TEST_F(ServerConnectionTest, PeerGoneWhileSendingIsRecordedAsBroken) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 100);
+  connection_.HandlePeerGone(now_);
+  EXPECT_EQ(connection_.phase(), Phase::kClosed);
+  EXPECT_EQ(connection_.end(), End::kPeerGone);
+  EXPECT_TRUE(connection_.TakeFinished().has_value());
+}
+
+TEST_F(ServerConnectionTest, ShutdownClosesAnIdleConnection) {
+  connection_.BeginShutdown();
+  EXPECT_EQ(connection_.phase(), Phase::kClosed);
+}
+
+TEST_F(ServerConnectionTest, ShutdownFinishesTheAnswerUnderWayAndTakesNoOther) {
+  Bytes(kKeepAlive + kKeepAlive);
+  connection_.BeginShutdown();
+  ASSERT_EQ(connection_.phase(), Phase::kLookup);
+  Answer(AnswerStatus::kOk, 3);
+  SendAll();
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+}
+
+TEST_F(ServerConnectionTest, LookupAnswersWithoutBodyHaveNoLength) {
+  for (const auto status : {AnswerStatus::kFileNotFound, AnswerStatus::kError}) {
+    ServerConnection connection(&options_, now_);
+    connection.HandleBytes(kRequest, now_);
+    connection.HandleLookup({status, 99}, now_);
+    EXPECT_EQ(connection.body_left(), 0U);
+  }
+}
+
+TEST(ServerConnectionRefusalTest, RefusedConnectionIsAnsweredErrorWithoutALookup) {
+  const ServerConnection::Options options;
+  const TimePoint start{5s};
+  ServerConnection connection(&options, start, /*refuse=*/true);
+  EXPECT_EQ(connection.NextDeadline(), start + 1s) << "it may not stay long";
+  connection.HandleBytes(kKeepAlive + kKeepAlive, start);
+  ASSERT_EQ(connection.phase(), Phase::kSending);
+  EXPECT_EQ(connection.head_left(), "GETFILE ERROR\r\n\r\n");
+  connection.HandleSent(connection.head_left().size(), start);
+  EXPECT_EQ(connection.phase(), Phase::kDraining);
+}
+
+TEST(ServerConnectionLegacyTest, LegacyDialectIsSpokenInEveryAnswer) {
+  const ServerConnection::Options options{.dialect = Dialect::kLegacy};
+  const TimePoint now{5s};
+  ServerConnection connection(&options, now);
+  connection.HandleBytes(kKeepAlive, now);
+  connection.HandleLookup({AnswerStatus::kOk, 7}, now);
+  EXPECT_EQ(connection.head_left(), "GETFILE OK 7 ");
+  connection.HandleSent(connection.head_left().size() + 7, now);
+  connection.HandleBytes("x", now);
+  EXPECT_EQ(connection.head_left(), "GETFILE INVALID 0\n");
+}
+
+/// The rule of every core: the same inputs give the same bytes. A stream cut at random (seeded)
+/// places is answered twice and compared, and compared with the stream in one piece.
+TEST(ServerConnectionDeterminismTest, SplitsOfOneStreamGiveTheSameAnswers) {
+  const std::string stream = kKeepAlive + kKeepAlive + "GETFILE GET /missing\r\n"
+                             "Connection: keep-alive\r\n\r\n" + kRequest + "junk";
+  const ServerConnection::Options options;
+  const auto run = [&](unsigned seed) {
+    std::string out;
+    TimePoint now{1s};
+    ServerConnection connection(&options, now);
+    std::size_t at = 0;
+    unsigned random = seed;
+    while (connection.phase() != Phase::kDraining && connection.phase() != Phase::kClosed) {
+      switch (connection.phase()) {
+        case Phase::kReading: {
+          random = random * 1664525U + 1013904223U;
+          const std::size_t n = seed == 0 ? stream.size() : 1 + (random >> 16U) % 17;
+          connection.HandleBytes(std::string_view(stream).substr(at, n), now);
+          at = std::min(stream.size(), at + n);
+          break;
+        }
+        case Phase::kLookup:
+          connection.HandleLookup(connection.request().path == "/a"
+                                      ? LookupAnswer{AnswerStatus::kOk, 4}
+                                      : LookupAnswer{AnswerStatus::kFileNotFound, 0},
+                                  now);
+          break;
+        case Phase::kSending:
+          out += connection.head_left();
+          out += std::string(connection.body_left(), 'b');
+          connection.HandleSent(connection.head_left().size() + connection.body_left(), now);
+          break;
+        case Phase::kDraining:
+        case Phase::kClosed:
+          break;
+      }
+    }
+    return out;
+  };
+  const std::string expected = run(0);
+  EXPECT_EQ(expected,
+            "GETFILE OK 4\r\n\r\nbbbbGETFILE OK 4\r\n\r\nbbbbGETFILE FILE_NOT_FOUND\r\n\r\n"
+            "GETFILE OK 4\r\n\r\nbbbb");
+  for (unsigned seed = 1; seed <= 500; ++seed) {
+    EXPECT_EQ(run(seed), expected) << "seed " << seed;
+    EXPECT_EQ(run(seed), run(seed));
+  }
+}
+
+}  // namespace
+}  // namespace ds::getfile
