@@ -46,7 +46,7 @@ else
     git ls-files --others --exclude-standard -- '*.h' '*.cc'
   )
 fi
-configure tidy >/dev/null
+cmake --preset tidy >/dev/null # each time: no build of this preset would notice new files
 commands=build/tidy/compile_commands.json
 compiled() { grep -qF "\"file\": \"$repo/$1\"" "$commands"; }
 units=() left_out=()

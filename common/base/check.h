@@ -10,9 +10,9 @@ namespace ds::internal {
 
 /// A bug in this program, never the world's fault: always on, in every build type.
 /// CHECK(index < size) or CHECK(index < size, "what the reader needs to know").
-#define CHECK(condition, ...)                                                                \
-  do {                                                                                       \
-    if (!(condition)) [[unlikely]] {                                                         \
+#define CHECK(condition, ...)                                                                     \
+  do {                                                                                            \
+    if (!(condition)) [[unlikely]] {                                                              \
       ::ds::internal::CheckFailed(__FILE__, __LINE__, #condition, std::string_view{__VA_ARGS__}); \
-    }                                                                                        \
+    }                                                                                             \
   } while (false)

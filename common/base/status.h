@@ -35,11 +35,11 @@ std::string Message(const absl::Status& status);
 #define DS_CONCAT_INNER(a, b) a##b
 #define DS_CONCAT(a, b) DS_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expression)                  \
-  do {                                               \
+#define RETURN_IF_ERROR(expression)                           \
+  do {                                                        \
     if (absl::Status status_ = (expression); !status_.ok()) { \
-      return status_;                                \
-    }                                                \
+      return status_;                                         \
+    }                                                         \
   } while (false)
 
 #define ASSIGN_OR_RETURN(declaration, expression) \

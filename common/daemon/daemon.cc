@@ -48,8 +48,7 @@ Daemon::Daemon(ProgramInfo info)
   DescribeProgram(flags_, info_);
   flags_.add_flag("--allow-insecure", options_.allow_insecure,
                   "Permit addresses other than loopback, without encryption");
-  flags_
-      .add_option("--log-level", options_.log.level, "Least severe log line to print")
+  flags_.add_option("--log-level", options_.log.level, "Least severe log line to print")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
       ->capture_default_str();
   flags_.add_option("--log-format", options_.log.format, "Form of the log lines on stderr")
@@ -87,8 +86,8 @@ std::optional<int> Daemon::Parse(int argc, char** argv) {
 }
 
 absl::Status Daemon::ResolveAddresses() {
-  const auto resolve = [&](const std::string& text, const char* option)
-      -> absl::StatusOr<std::vector<net::Endpoint>> {
+  const auto resolve = [&](const std::string& text,
+                           const char* option) -> absl::StatusOr<std::vector<net::Endpoint>> {
     const auto refuse = [&](const absl::Status& why) {
       return InvalidArgument(fmt::format("{} {}: {}", option, text, Message(why)));
     };
@@ -98,8 +97,9 @@ absl::Status Daemon::ResolveAddresses() {
     if (!endpoints.ok()) return refuse(endpoints.status());
     for (const auto& endpoint : *endpoints) {
       if (!endpoint.IsLoopback() && !options_.allow_insecure) {
-        return refuse(InvalidArgument("refused: not a loopback address, and nothing encrypts or "
-                                      "authenticates what is served (see --allow-insecure)"));
+        return refuse(
+            InvalidArgument("refused: not a loopback address, and nothing encrypts or "
+                            "authenticates what is served (see --allow-insecure)"));
       }
     }
     return endpoints;
@@ -170,9 +170,9 @@ int Daemon::Run(const StartFunction& start) {
   spdlog::info("shutting down, at most {} s for work in flight", options_.drain_timeout_s);
   ::sd_notify(0, "STOPPING=1");
   if (metrics_server) metrics_server->SetHealthy(false);
-  const auto deadline = std::chrono::steady_clock::now() +
-                        std::chrono::duration_cast<Duration>(
-                            std::chrono::duration<double>(options_.drain_timeout_s));
+  const auto deadline =
+      std::chrono::steady_clock::now() +
+      std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options_.drain_timeout_s));
   BackgroundWork work([&](const std::stop_token&) { service.Drain(deadline); });
   stdin_open_ = false;  // its closing has nothing more to say
   for (;;) {
@@ -214,8 +214,8 @@ Daemon::Wake Daemon::WaitForEvent(int work_done_fd, bool serving) {
 void Daemon::PrintReadyLine(const Started& started, const net::Endpoint* metrics) {
   std::vector<std::string> listen;
   for (const auto& endpoint : started.listen) listen.push_back(endpoint.ToString());
-  std::string line = fmt::format("READY {} listen={} pid={}", info_.name, fmt::join(listen, ","),
-                                 ::getpid());
+  std::string line =
+      fmt::format("READY {} listen={} pid={}", info_.name, fmt::join(listen, ","), ::getpid());
   if (metrics != nullptr) line += fmt::format(" metrics={}", metrics->ToString());
   for (const auto& [key, value] : started.keys) line += fmt::format(" {}={}", key, value);
   std::puts(line.c_str());

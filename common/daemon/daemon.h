@@ -30,7 +30,8 @@ struct DaemonOptions {
   LogOptions log;
 };
 
-/// A running daemon as its frame sees it. Drain() and Reload() are called from one thread at a time.
+/// A running daemon as its frame sees it. Drain() and Reload() are called from one thread at a
+/// time.
 class Service {
  public:
   virtual ~Service() = default;
@@ -59,8 +60,9 @@ struct Started {
 ///   return daemon.Run([&](const std::stop_token&, Metrics&) -> absl::StatusOr<Started> { … });
 class Daemon {
  public:
-  /// Makes everything that is needed to serve. Runs on a thread of its own, so that a signal can ask
-  /// it to give up. kInvalidArgument is a configuration error (exit 2), any other failure exit 1.
+  /// Makes everything that is needed to serve. Runs on a thread of its own, so that a signal can
+  /// ask it to give up. kInvalidArgument is a configuration error (exit 2), any other failure
+  /// exit 1.
   using StartFunction =
       std::function<absl::StatusOr<Started>(const std::stop_token& stop, Metrics& metrics)>;
 

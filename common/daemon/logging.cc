@@ -18,9 +18,9 @@ class JsonFormatter final : public spdlog::formatter {
     const auto ms = std::chrono::time_point_cast<std::chrono::milliseconds>(msg.time);
     const auto seconds = std::chrono::floor<std::chrono::seconds>(ms);
     nlohmann::ordered_json line;
-    line["time"] = fmt::format("{:%FT%T}.{:03}Z",
-                               fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)),
-                               (ms - seconds).count());
+    line["time"] =
+        fmt::format("{:%FT%T}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)),
+                    (ms - seconds).count());
     const auto level = spdlog::level::to_string_view(msg.level);
     line["level"] = std::string(level.data(), level.size());
     line["program"] = std::string(msg.logger_name.data(), msg.logger_name.size());

@@ -46,25 +46,25 @@ void CollectProcess(MetricsPage& page) {
 }  // namespace
 
 prometheus::ClientMetric& MetricsPage::Add(const std::string& name, const std::string& help,
-                                           prometheus::MetricType type, Labels labels) {
+                                           prometheus::MetricType type, const Labels& labels) {
   auto family = std::find_if(families_.begin(), families_.end(),
                              [&](const auto& candidate) { return candidate.name == name; });
   if (family == families_.end()) {
     family = families_.insert(families_.end(), prometheus::MetricFamily{name, help, type, {}});
   }
   auto& metric = family->metric.emplace_back();
-  for (auto& [key, value] : labels) metric.label.push_back({std::move(key), std::move(value)});
+  for (const auto& [key, value] : labels) metric.label.push_back({key, value});
   return metric;
 }
 
 void MetricsPage::Count(const std::string& name, const std::string& help, double value,
-                        Labels labels) {
-  Add(name, help, prometheus::MetricType::Counter, std::move(labels)).counter.value = value;
+                        const Labels& labels) {
+  Add(name, help, prometheus::MetricType::Counter, labels).counter.value = value;
 }
 
 void MetricsPage::Gauge(const std::string& name, const std::string& help, double value,
-                        Labels labels) {
-  Add(name, help, prometheus::MetricType::Gauge, std::move(labels)).gauge.value = value;
+                        const Labels& labels) {
+  Add(name, help, prometheus::MetricType::Gauge, labels).gauge.value = value;
 }
 
 void MetricsPage::Histogram(const std::string& name, const std::string& help,

@@ -19,8 +19,10 @@ using Labels = std::vector<std::pair<std::string, std::string>>;
 /// same name join one family.
 class MetricsPage {
  public:
-  void Count(const std::string& name, const std::string& help, double value, Labels labels = {});
-  void Gauge(const std::string& name, const std::string& help, double value, Labels labels = {});
+  void Count(const std::string& name, const std::string& help, double value,
+             const Labels& labels = {});
+  void Gauge(const std::string& name, const std::string& help, double value,
+             const Labels& labels = {});
   /// The sum of `parts`, recorded in units of 1/`units_per_base` of the base unit (1e9 for
   /// nanoseconds shown as seconds).
   void Histogram(const std::string& name, const std::string& help,
@@ -30,7 +32,7 @@ class MetricsPage {
 
  private:
   prometheus::ClientMetric& Add(const std::string& name, const std::string& help,
-                                prometheus::MetricType type, Labels labels);
+                                prometheus::MetricType type, const Labels& labels);
   std::vector<prometheus::MetricFamily> families_;
 };
 

@@ -38,9 +38,17 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const net::E
     auto probe = net::ListenTcp(endpoint);
     if (!probe.ok()) return Error(probe.status().code(), "metrics: " + Message(probe.status()));
   }
-  const char* options[] = {"listening_ports", address.c_str(), "num_threads", "4",
-                           "request_timeout_ms", "5000", "keep_alive_timeout_ms", "0",
-                           "enable_directory_listing", "no", nullptr};
+  const char* options[] = {"listening_ports",
+                           address.c_str(),
+                           "num_threads",
+                           "4",
+                           "request_timeout_ms",
+                           "5000",
+                           "keep_alive_timeout_ms",
+                           "0",
+                           "enable_directory_listing",
+                           "no",
+                           nullptr};
   mg_callbacks callbacks{};
   callbacks.log_message = [](const mg_connection*, const char*) { return 1; };  // not on stderr
   std::unique_ptr<MetricsServer> server(new MetricsServer(metrics, endpoint));
@@ -53,8 +61,7 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const net::E
     return Unavailable(fmt::format("metrics: bind {}: no port", address));
   }
   server->local_ = endpoint.WithPort(static_cast<std::uint16_t>(port.port));
-  mg_set_request_handler(server->context_, "/metrics$", &MetricsServer::ServeMetrics,
-                         server.get());
+  mg_set_request_handler(server->context_, "/metrics$", &MetricsServer::ServeMetrics, server.get());
   mg_set_request_handler(server->context_, "/healthz$", &MetricsServer::ServeHealth, server.get());
   return server;
 }

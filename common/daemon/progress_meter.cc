@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
@@ -14,7 +15,7 @@ namespace ds::daemon {
 namespace {
 
 std::string FormatTime(double seconds) {
-  const auto whole = static_cast<std::uint64_t>(seconds + 0.5);
+  const auto whole = static_cast<std::uint64_t>(std::llround(seconds));
   return whole < 3600 ? fmt::format("{}:{:02}", whole / 60, whole % 60)
                       : fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
@@ -33,8 +34,7 @@ std::string FormatBytes(double bytes) {
 }
 
 std::string Progress::Line(std::size_t columns) const {
-  const double rate =
-      elapsed.count() > 0 ? static_cast<double>(bytes_done) / elapsed.count() : 0.0;
+  const double rate = elapsed.count() > 0 ? static_cast<double>(bytes_done) / elapsed.count() : 0.0;
   double fraction = -1;
   if (items_total > 0) {
     // Sizes become known as answers arrive, so the share of items is the honest measure; within a
@@ -60,7 +60,8 @@ std::string Progress::Line(std::size_t columns) const {
   if (fraction >= 0) {
     const std::string percent = fmt::format(" {:3.0f}%", fraction * 100);
     if (columns > tail.size() + percent.size() + 12) {
-      const std::size_t width = std::min<std::size_t>(40, columns - tail.size() - percent.size() - 3);
+      const std::size_t width =
+          std::min<std::size_t>(40, columns - tail.size() - percent.size() - 3);
       const auto filled = static_cast<std::size_t>(fraction * static_cast<double>(width));
       line = "[" + std::string(filled, '=') + (filled < width ? ">" : "") +
              std::string(width - std::min(width, filled + 1), ' ') + "]";

@@ -11,7 +11,7 @@ namespace ds::daemon {
 /// every thread started after it: make one first in main(). SIGPIPE is ignored from then on.
 class SignalFd {
  public:
-  explicit SignalFd(std::initializer_list<int> signals);
+  SignalFd(std::initializer_list<int> signals);
 
   int fd() const { return fd_.get(); }
   /// The next pending signal, if there is one.

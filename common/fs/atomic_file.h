@@ -35,7 +35,9 @@ class AtomicFile {
 
  private:
   AtomicFile(int folder, std::string name, UniqueFd fd, std::string temporary)
-      : folder_(folder), name_(std::move(name)), fd_(std::move(fd)),
+      : folder_(folder),
+        name_(std::move(name)),
+        fd_(std::move(fd)),
         temporary_(std::move(temporary)) {}
 
   int folder_;

@@ -26,7 +26,8 @@ absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Create() {
 }
 
 EventLoop::EventLoop(UniqueFd epoll, UniqueFd wake_up)
-    : epoll_(std::move(epoll)), wake_up_(std::move(wake_up)),
+    : epoll_(std::move(epoll)),
+      wake_up_(std::move(wake_up)),
       now_(std::chrono::steady_clock::now()) {}
 
 absl::Status EventLoop::Add(int fd, std::uint32_t events, Watcher* watcher) {
@@ -57,8 +58,7 @@ void EventLoop::Forget(Watcher* watcher) {
 
 void EventLoop::CancelDefer(Watcher* watcher) {
   std::replace(deferred_.begin(), deferred_.end(), watcher, static_cast<Watcher*>(nullptr));
-  std::replace(deferred_now_.begin(), deferred_now_.end(), watcher,
-               static_cast<Watcher*>(nullptr));
+  std::replace(deferred_now_.begin(), deferred_now_.end(), watcher, static_cast<Watcher*>(nullptr));
 }
 
 void EventLoop::Arm(Timer* timer, TimePoint deadline) {

@@ -61,7 +61,8 @@ class EventLoop {
   /// of the set by itself, which saves a system call.
   void Forget(Watcher* watcher);
   /// Calls OnEvents(0) in the next turn, after other descriptors had theirs: how a busy connection
-  /// gives way. At most one call is outstanding per watcher; Remove() or CancelDefer() takes it back.
+  /// gives way. At most one call is outstanding per watcher; Remove() or CancelDefer() takes it
+  /// back.
   void Defer(Watcher* watcher) { deferred_.push_back(watcher); }
   void CancelDefer(Watcher* watcher);
 
@@ -73,8 +74,8 @@ class EventLoop {
   /// The time at which this turn of the loop began.
   TimePoint now() const { return now_; }
 
-  /// Runs `task` on the loop's thread. Thread-safe; the queue is for control (stop, reload), not for
-  /// traffic, and has no bound of its own.
+  /// Runs `task` on the loop's thread. Thread-safe; the queue is for control (stop, reload), not
+  /// for traffic, and has no bound of its own.
   void Post(std::function<void()> task);
 
   void Run();

@@ -41,8 +41,7 @@ absl::StatusOr<Listener> ListenTcp(const Endpoint& endpoint, int backlog) {
     const int error = errno;
     absl::Status status = ErrnoError(fmt::format("bind {}", endpoint.ToString()), error);
     if (error != EADDRINUSE) return status;
-    return Error(status.code(),
-                 Message(status) + " (is another server running? see --listen)");
+    return Error(status.code(), Message(status) + " (is another server running? see --listen)");
   }
   ASSIGN_OR_RETURN(const Endpoint local, LocalEndpoint(fd.get()));
   return Listener{std::move(fd), local};
@@ -81,8 +80,8 @@ absl::Status WaitFor(int fd, short events, Duration timeout, int cancel_fd) {
   for (;;) {
     int wait_ms = -1;
     if (timeout > Duration::zero()) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          deadline - std::chrono::steady_clock::now());
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
       wait_ms = static_cast<int>(std::max<std::int64_t>(0, left.count()));
     }
     pollfd fds[2] = {{fd, events, 0}, {cancel_fd, POLLIN, 0}};
@@ -92,9 +91,9 @@ absl::Status WaitFor(int fd, short events, Duration timeout, int cancel_fd) {
     if (fds[1].revents != 0) return Error(absl::StatusCode::kCancelled, "interrupted");
     if (fds[0].revents != 0) return absl::OkStatus();
     if (ready == 0) {
-      return Error(absl::StatusCode::kDeadlineExceeded,
-                   fmt::format("no progress for {} s",
-                               std::chrono::duration<double>(timeout).count()));
+      return Error(
+          absl::StatusCode::kDeadlineExceeded,
+          fmt::format("no progress for {} s", std::chrono::duration<double>(timeout).count()));
     }
   }
 }

@@ -31,9 +31,8 @@ int main(int argc, char** argv) {
   flags.add_flag("--resume", options.resume,
                  "Keep NAME.part of a broken transfer and continue it (by HTTP ranges)");
   flags.add_option("--dialect", options.dialect, "Accept only this one: standard, legacy")
-      ->transform(CLI::Transformer(
-          std::map<std::string, getfile::Dialect>{{"standard", getfile::Dialect::kStandard},
-                                                  {"legacy", getfile::Dialect::kLegacy}}))
+      ->transform(CLI::Transformer(std::map<std::string, getfile::Dialect>{
+          {"standard", getfile::Dialect::kStandard}, {"legacy", getfile::Dialect::kLegacy}}))
       ->option_text("standard|legacy (default: either)");
   flags.add_option("--retries", options.retries, "Further attempts for a transfer that broke")
       ->capture_default_str();

@@ -18,7 +18,9 @@ constexpr std::size_t kBufferBytes = 256U << 10U;
 }  // namespace
 
 Fetcher::Fetcher(Options options, const DownloadFolder* folder, FetchProgress progress)
-    : options_(std::move(options)), folder_(folder), progress_(std::move(progress)),
+    : options_(std::move(options)),
+      folder_(folder),
+      progress_(std::move(progress)),
       buffer_(kBufferBytes, '\0') {}
 
 FetchResult Fetcher::Fetch(const std::string& path) {
@@ -32,8 +34,8 @@ FetchResult Fetcher::Fetch(const std::string& path) {
       socket_.Reset();
       continue;
     }
-    const bool keep = options_.keep_alive && result.status.has_value() &&
-                      result.received == result.length;
+    const bool keep =
+        options_.keep_alive && result.status.has_value() && result.received == result.length;
     if (!keep) socket_.Reset();
     // The server may have closed the idle connection while the request was on its way. A GET can
     // be repeated.
@@ -119,8 +121,7 @@ absl::Status Fetcher::SendAll(std::string_view bytes) {
     if (n >= 0) {
       bytes.remove_prefix(static_cast<std::size_t>(n));
     } else if (errno == EAGAIN) {
-      RETURN_IF_ERROR(
-          net::WaitFor(socket_.get(), POLLOUT, options_.timeout, options_.cancel_fd));
+      RETURN_IF_ERROR(net::WaitFor(socket_.get(), POLLOUT, options_.timeout, options_.cancel_fd));
     } else if (errno != EINTR) {
       return ErrnoError("send the request", errno);
     }

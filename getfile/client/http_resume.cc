@@ -65,7 +65,8 @@ class HttpResume::Transfer {
     struct stat info {};
     if (::fstat(part_.get(), &info) != 0) return ErrnoError("stat", errno);
     had_ = static_cast<std::uint64_t>(info.st_size);
-    const UniqueFd tag(::openat(parent_.get(), TagName().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    const UniqueFd tag(
+        ::openat(parent_.get(), TagName().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (tag) validator_ = ReadAll(tag.get());
     if (validator_.find_first_of("\r\n") != std::string::npos) validator_.clear();
     if (had_ > 0 && validator_.empty()) {
@@ -230,7 +231,9 @@ class HttpResume::Transfer {
 };
 
 HttpResume::HttpResume(Options options, const DownloadFolder* folder, FetchProgress progress)
-    : options_(std::move(options)), folder_(folder), progress_(std::move(progress)),
+    : options_(std::move(options)),
+      folder_(folder),
+      progress_(std::move(progress)),
       curl_(curl_easy_init()) {
   CHECK(curl_ != nullptr, "curl_easy_init");
 }
@@ -258,16 +261,18 @@ HttpResume::Result HttpResume::Fetch(const std::string& path) {
   curl_easy_setopt(curl_, CURLOPT_HTTP09_ALLOWED, 0L);
   curl_easy_setopt(curl_, CURLOPT_BUFFERSIZE, 256L << 10L);
   using Callback = std::size_t (*)(char*, std::size_t, std::size_t, void*);
-  curl_easy_setopt(curl_, CURLOPT_HEADERFUNCTION,
-                   static_cast<Callback>([](char* data, std::size_t size, std::size_t n, void* self) {
-                     static_cast<Transfer*>(self)->OnHeader({data, size * n});
-                     return size * n;
-                   }));
+  curl_easy_setopt(
+      curl_, CURLOPT_HEADERFUNCTION,
+      static_cast<Callback>([](char* data, std::size_t size, std::size_t n, void* self) {
+        static_cast<Transfer*>(self)->OnHeader({data, size * n});
+        return size * n;
+      }));
   curl_easy_setopt(curl_, CURLOPT_HEADERDATA, &transfer);
-  curl_easy_setopt(curl_, CURLOPT_WRITEFUNCTION,
-                   static_cast<Callback>([](char* data, std::size_t size, std::size_t n, void* self) {
-                     return static_cast<Transfer*>(self)->OnBody({data, size * n}) ? size * n : 0;
-                   }));
+  curl_easy_setopt(
+      curl_, CURLOPT_WRITEFUNCTION,
+      static_cast<Callback>([](char* data, std::size_t size, std::size_t n, void* self) {
+        return static_cast<Transfer*>(self)->OnBody({data, size * n}) ? size * n : 0;
+      }));
   curl_easy_setopt(curl_, CURLOPT_WRITEDATA, &transfer);
   using Progress = int (*)(void*, curl_off_t, curl_off_t, curl_off_t, curl_off_t);
   curl_easy_setopt(

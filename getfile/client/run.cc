@@ -83,7 +83,10 @@ absl::StatusOr<std::optional<DownloadFolder::Digests>> LoadDigests(const std::st
 class Run {
  public:
   Run(const ClientOptions& options, const Job& job, const DownloadFolder* folder, int cancel_fd)
-      : options_(options), job_(job), folder_(folder), cancel_fd_(cancel_fd),
+      : options_(options),
+        job_(job),
+        folder_(folder),
+        cancel_fd_(cancel_fd),
         meter_(job.requests) {}
 
   /// True when every request arrived.
@@ -160,8 +163,9 @@ class Run {
         return std::move(result.fetch);
       }
       if (!no_http_.exchange(true)) {
-        Note("resume: the server does not speak HTTP, so nothing can be continued: fetching whole "
-             "files by GETFILE");
+        Note(
+            "resume: the server does not speak HTTP, so nothing can be continued: fetching whole "
+            "files by GETFILE");
       }
     }
     return fetcher->Fetch(path);
@@ -173,8 +177,8 @@ class Run {
   }
 
   void Print(const std::string& path, const FetchResult& result, Duration elapsed) {
-    const char* const status = result.arrived()                                         ? "OK"
-                               : !result.status.has_value()                             ? "FAILED"
+    const char* const status = result.arrived()                      ? "OK"
+                               : !result.status.has_value()          ? "FAILED"
                                : *result.status != AnswerStatus::kOk ? Name(*result.status)
                                : result.received < result.length     ? "BROKEN"
                                                                      : "FAILED";

@@ -13,8 +13,8 @@ struct ChecksumList {
   std::vector<std::string> errors;               ///< "line 7: …", all that were found
 };
 
-/// Lines "<64 hex digits><space><space or *><name>"; a leading backslash says that \\ , \n and \r in
-/// the name are escapes. A leading "./" of a name is dropped. Empty lines are ignored.
+/// Lines "<64 hex digits><space><space or *><name>"; a leading backslash says that \\ , \n and \r
+/// in the name are escapes. A leading "./" of a name is dropped. Empty lines are ignored.
 ChecksumList ParseChecksumList(std::string_view text);
 
 }  // namespace ds::getfile

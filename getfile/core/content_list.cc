@@ -37,7 +37,8 @@ ContentList ParseContentList(std::string_view text) {
     const std::string_view key = line.substr(0, blank);
     const std::string quoted = '"' + EscapeBytes(key.substr(0, 80)) + '"';
     if (!IsRequestPath(key)) {
-      bad("the key " + quoted + " is not a path that can be requested (it begins with /, has no "
+      bad("the key " + quoted +
+          " is not a path that can be requested (it begins with /, has no "
           "control byte, at most 4096 bytes)");
     } else if (blank == std::string_view::npos) {
       bad("the key " + quoted + " has no file");
@@ -46,7 +47,8 @@ ContentList ParseContentList(std::string_view text) {
     } else if (const auto [first, fresh] = line_of_key.emplace(key, number); !fresh) {
       bad("the key " + quoted + " stands already in line " + std::to_string(first->second));
     } else {
-      list.entries.push_back({std::string(key), std::string(TrimBlanks(line.substr(blank))), number});
+      list.entries.push_back(
+          {std::string(key), std::string(TrimBlanks(line.substr(blank))), number});
     }
   }
   return list;

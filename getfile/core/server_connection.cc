@@ -14,7 +14,8 @@ constexpr Duration kDrainCheckInterval = std::chrono::seconds(1);
 }  // namespace
 
 ServerConnection::ServerConnection(const Options* options, TimePoint now, bool refuse)
-    : options_(options), refuse_(refuse),
+    : options_(options),
+      refuse_(refuse),
       deadline_(now + (refuse ? std::min(kRefusedHeaderTimeout, options->header_timeout)
                               : options->header_timeout)) {}
 
@@ -83,8 +84,8 @@ void ServerConnection::HandleSent(std::uint64_t bytes, TimePoint now) {
 void ServerConnection::EndAnswer(TimePoint now) {
   RecordFinished(now);
   // A request that did not parse leaves the stream without a known place to go on from.
-  const bool again = request_.keep_alive && status_ != AnswerStatus::kInvalid && !refuse_ &&
-                     !shutting_down_;
+  const bool again =
+      request_.keep_alive && status_ != AnswerStatus::kInvalid && !refuse_ && !shutting_down_;
   if (!again) return BeginDraining(now);
   phase_ = Phase::kReading;
   deadline_ = now + options_->header_timeout;

@@ -28,8 +28,9 @@ struct FinishedAnswer {
 };
 
 /// The server's side of one connection, without the socket: which bytes are read, when a lookup is
-/// asked for, what is sent, and every time limit. The shell looks at phase(), does what it says, and
-/// reports what happened; there is nothing else it has to decide. Deadline-driven, single threaded.
+/// asked for, what is sent, and every time limit. The shell looks at phase(), does what it says,
+/// and reports what happened; there is nothing else it has to decide. Deadline-driven, single
+/// threaded.
 class ServerConnection {
  public:
   struct Options {

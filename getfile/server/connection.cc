@@ -26,7 +26,9 @@ constexpr std::uint64_t kMeasureBytes = 16384;
 }  // namespace
 
 Connection::Connection(Worker* worker, UniqueFd socket, const net::Endpoint& peer, bool refuse)
-    : worker_(worker), socket_(std::move(socket)), peer_(peer),
+    : worker_(worker),
+      socket_(std::move(socket)),
+      peer_(peer),
       core_(&worker->connection_options(), std::chrono::steady_clock::now(), refuse) {}
 
 Connection::~Connection() {
@@ -91,8 +93,7 @@ void Connection::Park() {
   if (!in_loop_ && !deferred_) {
     // Only now: a connection that was served at its first look needs no place in the epoll set.
     // Adding reports what has happened since.
-    const auto added =
-        loop.Add(socket_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
+    const auto added = loop.Add(socket_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
     if (!added.ok()) {  // out of epoll watches: this connection cannot be kept
       core_.HandlePeerGone(loop.now());
       return worker_->Close(this, core_.end());

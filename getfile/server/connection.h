@@ -56,17 +56,17 @@ class Connection final : private net::EventLoop::Watcher,
   std::shared_ptr<Body> body_;
   std::unique_ptr<PendingLookup> pending_lookup_;
 
-  bool in_loop_ = false;     ///< the socket is in the epoll set, edge triggered
-  bool deferred_ = false;    ///< a turn was asked for with Defer()
-  bool readable_ = true;     ///< until the kernel says EAGAIN
+  bool in_loop_ = false;   ///< the socket is in the epoll set, edge triggered
+  bool deferred_ = false;  ///< a turn was asked for with Defer()
+  bool readable_ = true;   ///< until the kernel says EAGAIN
   bool writable_ = true;
-  bool input_ending_ = false;  ///< the kernel has reported the peer's end of sending
-  bool draining_ = false;      ///< the sending side is shut down
+  bool input_ending_ = false;     ///< the kernel has reported the peer's end of sending
+  bool draining_ = false;         ///< the sending side is shut down
   std::uint64_t turn_bytes_ = 0;  ///< sent in this turn
 
   // Send-buffer budget. 0: no allowance was needed yet.
   std::uint64_t allowance_ = 0;
-  std::uint64_t charged_ = 0;           ///< what the budget holds against this connection
+  std::uint64_t charged_ = 0;  ///< what the budget holds against this connection
   std::uint64_t sent_since_measured_ = 0;
   TimePoint blocked_time_;
   bool blocked_ = false;  ///< the socket was full, and the peer has taken nothing since

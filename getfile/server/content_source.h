@@ -58,8 +58,8 @@ class ContentSource {
   virtual ~ContentSource() = default;
   /// The result, or, when it is not known at once, a lookup that will call `sink` from the worker's
   /// event loop. `request` is read during the call only.
-  virtual std::variant<LookupResult, std::unique_ptr<PendingLookup>> Lookup(
-      const Request& request, LookupSink* sink) = 0;
+  virtual std::variant<LookupResult, std::unique_ptr<PendingLookup>> Lookup(const Request& request,
+                                                                            LookupSink* sink) = 0;
 };
 
 }  // namespace ds::getfile

@@ -8,7 +8,8 @@
 
 namespace ds::getfile {
 
-/// Another source, asked only after a delay: a slow disk or origin for experiments. Holds no thread.
+/// Another source, asked only after a delay: a slow disk or origin for experiments. Holds no
+/// thread.
 class DelayedSource final : public ContentSource {
  public:
   /// `loop` must outlive the source.

@@ -54,8 +54,7 @@ absl::StatusOr<std::shared_ptr<const FileTree>> FileTree::FromRoot(const std::st
   return tree;
 }
 
-absl::StatusOr<std::shared_ptr<const FileTree>> FileTree::FromContentFile(
-    const std::string& path) {
+absl::StatusOr<std::shared_ptr<const FileTree>> FileTree::FromContentFile(const std::string& path) {
   auto text = fs::ReadFile(path);
   if (!text.ok()) return InvalidArgument("content file: " + Message(text.status()));
   ContentList list = ParseContentList(*text);

@@ -45,8 +45,8 @@ absl::StatusOr<daemon::Started> Server::Start(
   ASSIGN_OR_RETURN(server->tree_, server->LoadTree());
   ASSIGN_OR_RETURN(server->listeners_, bind());
   RETURN_IF_ERROR(server->StartWorkers());
-  server->registration_ = metrics->Register(
-      [raw = server.get()](daemon::MetricsPage& page) { raw->Collect(page); });
+  server->registration_ =
+      metrics->Register([raw = server.get()](daemon::MetricsPage& page) { raw->Collect(page); });
   daemon::Started started;
   for (const auto& listener : server->listeners_) started.listen.push_back(listener.local);
   started.service = std::move(server);
@@ -66,9 +66,8 @@ absl::StatusOr<std::shared_ptr<const FileTree>> Server::LoadTree() const {
 }
 
 absl::Status Server::StartWorkers() {
-  const unsigned count = options_.threads > 0
-                             ? options_.threads
-                             : std::max(2U, std::thread::hardware_concurrency());
+  const unsigned count =
+      options_.threads > 0 ? options_.threads : std::max(2U, std::thread::hardware_concurrency());
   const std::size_t descriptors = RaiseDescriptorLimit();
   const std::size_t open_files = std::min(kOpenFilesMax, descriptors / 8) / count;
   const std::size_t reserved =
@@ -76,7 +75,7 @@ absl::Status Server::StartWorkers() {
   const std::size_t possible = descriptors > reserved ? descriptors - reserved : 1;
   limit_.connections_max = std::min(options_.connections_max, possible);
   if (limit_.connections_max < options_.connections_max) {
-    spdlog::warn("at most {} connections instead of {}: the limit of open files is {}",
+    spdlog::info("at most {} connections instead of {}: the limit of open files is {}",
                  limit_.connections_max, options_.connections_max, descriptors);
   }
 

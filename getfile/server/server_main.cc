@@ -7,25 +7,25 @@
 
 int main(int argc, char** argv) {
   using namespace ds;  // NOLINT(google-build-using-namespace)
-  daemon::Daemon daemon({.name = "getfile-server",
-                         .summary = "Serves a folder, or the files of a content file, by GETFILE."});
+  daemon::Daemon daemon(
+      {.name = "getfile-server",
+       .summary = "Serves a folder, or the files of a content file, by GETFILE."});
   daemon.AddListenOptions(10880, "-p,--port");
 
   getfile::ServerOptions options;
   auto& flags = daemon.flags();
   flags.add_option("-t,--threads", options.threads, "Worker threads; 0: one per core, at least 2")
       ->capture_default_str();
-  auto* root = flags.add_option("--root", options.root, "Folder to serve as a tree")
-                   ->capture_default_str();
+  auto* root =
+      flags.add_option("--root", options.root, "Folder to serve as a tree")->capture_default_str();
   flags
       .add_option("-m,--content", options.content_file,
                   "Serve the files of this content file (lines: key, blanks, file) instead")
       ->excludes(root);
   flags.add_flag("--dot-files", options.dot_files, "Serve files and folders named .something too");
   flags.add_option("--dialect", options.dialect, "Spelling of answers: standard, legacy")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, getfile::Dialect>{{"standard", getfile::Dialect::kStandard},
-                                                  {"legacy", getfile::Dialect::kLegacy}}))
+      ->transform(CLI::CheckedTransformer(std::map<std::string, getfile::Dialect>{
+          {"standard", getfile::Dialect::kStandard}, {"legacy", getfile::Dialect::kLegacy}}))
       ->default_str("standard");
   flags.add_option("-d,--delay", options.delay_us, "Microseconds to wait before each lookup")
       ->capture_default_str();
@@ -52,9 +52,10 @@ int main(int argc, char** argv) {
                    "File for a line per answer; SIGHUP opens it anew (default: none)");
 
   if (const auto code = daemon.Parse(argc, argv)) return *code;
-  return daemon.Run([&](const std::stop_token&, daemon::Metrics& metrics)
-                        -> absl::StatusOr<daemon::Started> {
-    RETURN_IF_ERROR(options.Validate());
-    return getfile::Server::Start(options, [&] { return daemon.Bind(); }, &metrics);
-  });
+  return daemon.Run(
+      [&](const std::stop_token&, daemon::Metrics& metrics) -> absl::StatusOr<daemon::Started> {
+        RETURN_IF_ERROR(options.Validate());
+        return getfile::Server::Start(
+            options, [&] { return daemon.Bind(); }, &metrics);
+      });
 }

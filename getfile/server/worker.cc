@@ -85,12 +85,13 @@ class Worker::ListenerWatcher final : private net::EventLoop::Watcher,
   bool watching_ = false;
 };
 
-absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(
-    const Options& options, const std::vector<net::Listener>* listeners, ConnectionLimit* limit,
-    const MakeSource& make_source, std::shared_ptr<AccessLogFile> log_file) {
+absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(const Options& options,
+                                                       const std::vector<net::Listener>* listeners,
+                                                       ConnectionLimit* limit,
+                                                       const MakeSource& make_source,
+                                                       std::shared_ptr<AccessLogFile> log_file) {
   ASSIGN_OR_RETURN(auto loop, net::EventLoop::Create());
-  std::unique_ptr<Worker> worker(
-      new Worker(options, std::move(loop), limit, std::move(log_file)));
+  std::unique_ptr<Worker> worker(new Worker(options, std::move(loop), limit, std::move(log_file)));
   worker->source_ = make_source(worker->loop_.get());
   for (const net::Listener& listener : *listeners) {
     auto watcher = std::make_unique<ListenerWatcher>(worker.get(), listener.socket.get());
@@ -100,9 +101,11 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(
   return worker;
 }
 
-Worker::Worker(const Options& options, std::unique_ptr<net::EventLoop> loop,
-               ConnectionLimit* limit, std::shared_ptr<AccessLogFile> log_file)
-    : options_(options), loop_(std::move(loop)), limit_(limit),
+Worker::Worker(const Options& options, std::unique_ptr<net::EventLoop> loop, ConnectionLimit* limit,
+               std::shared_ptr<AccessLogFile> log_file)
+    : options_(options),
+      loop_(std::move(loop)),
+      limit_(limit),
       send_budget_(options.send_buffer_bytes, limit->connections_max),
       access_log_(loop_.get(), std::move(log_file)) {}
 

@@ -27,16 +27,16 @@ namespace ds::getfile {
 /// What one worker counts. Written by the worker, read by the scrape.
 struct alignas(64) WorkerCounters {
   std::array<Counter, kAnswerStatusCount> answers;  ///< by AnswerStatus
-  Counter answers_broken;       ///< of those, not sent to the end
+  Counter answers_broken;                           ///< of those, not sent to the end
   Counter body_bytes;
   Counter accepted;
-  Counter refused;              ///< accepted beyond the limit and answered ERROR
-  Counter dropped;              ///< beyond even that, closed without an answer
-  Counter accept_errors;        ///< EMFILE and its like
+  Counter refused;        ///< accepted beyond the limit and answered ERROR
+  Counter dropped;        ///< beyond even that, closed without an answer
+  Counter accept_errors;  ///< EMFILE and its like
   Counter header_timeouts;
   Counter progress_timeouts;
-  Counter sources_broken;       ///< files that became shorter or unreadable while being sent
-  LogHistogram answer_ns;       ///< from the end of the header to the last byte given to the kernel
+  Counter sources_broken;  ///< files that became shorter or unreadable while being sent
+  LogHistogram answer_ns;  ///< from the end of the header to the last byte given to the kernel
   std::atomic<std::uint64_t> connections{0};
   std::atomic<std::uint64_t> send_buffer_bytes{0};
 };

@@ -38,10 +38,9 @@ TEST(ContentListTest, TabsBlanksCommentsAndTheLastLineWithoutNewlineAreFine) {
 
 TEST(ContentListTest, AllBadLinesAreListedWithTheirNumbers) {
   const ContentList list = ParseContentList("/a x\nno-slash x\n/lonely\n/a y\n/\x01 z\n/b ok\n");
-  EXPECT_THAT(list.errors,
-              ElementsAre(HasSubstr("line 2: "), HasSubstr("line 3: "),
-                          HasSubstr("line 4: the key \"/a\" stands already in line 1"),
-                          HasSubstr("line 5: ")));
+  EXPECT_THAT(list.errors, ElementsAre(HasSubstr("line 2: "), HasSubstr("line 3: "),
+                                       HasSubstr("line 4: the key \"/a\" stands already in line 1"),
+                                       HasSubstr("line 5: ")));
   EXPECT_THAT(list.entries, SizeIs(2));
 }
 
@@ -65,8 +64,8 @@ TEST(PathListTest, WordsThatAreNoPathsAreListed) {
 TEST(ChecksumListTest, TextAndBinaryLinesAndEscapesAreRead) {
   const std::string a(64, 'a');
   const std::string upper(64, 'B');
-  const ChecksumList list = ParseChecksumList(a + "  x/y\n" + upper + " *./z w\n\\" + a +
-                                              "  new\\nline\\\\\n");
+  const ChecksumList list =
+      ParseChecksumList(a + "  x/y\n" + upper + " *./z w\n\\" + a + "  new\\nline\\\\\n");
   EXPECT_THAT(list.errors, IsEmpty());
   EXPECT_EQ(list.digest_of.at("x/y"), a);
   EXPECT_EQ(list.digest_of.at("z w"), std::string(64, 'b'));
@@ -75,10 +74,9 @@ TEST(ChecksumListTest, TextAndBinaryLinesAndEscapesAreRead) {
 
 TEST(ChecksumListTest, OtherLinesAreErrors) {
   const std::string a(64, 'a');
-  const ChecksumList list =
-      ParseChecksumList("x\n" + a + "\n" + a + " x\n" + std::string(63, 'a') + "g  x\n" +
-                        std::string(65, 'a') + "  x\n\\" + a + "  bad\\q\n" + a + "  ok\n" +
-                        std::string(64, 'b') + "  ok\n");
+  const ChecksumList list = ParseChecksumList(
+      "x\n" + a + "\n" + a + " x\n" + std::string(63, 'a') + "g  x\n" + std::string(65, 'a') +
+      "  x\n\\" + a + "  bad\\q\n" + a + "  ok\n" + std::string(64, 'b') + "  ok\n");
   EXPECT_THAT(list.errors, SizeIs(7));
   EXPECT_THAT(list.digest_of, SizeIs(1));
 }

@@ -266,8 +266,10 @@ TEST(ServerConnectionLegacyTest, LegacyDialectIsSpokenInEveryAnswer) {
 /// The rule of every core: the same inputs give the same bytes. A stream cut at random (seeded)
 /// places is answered twice and compared, and compared with the stream in one piece.
 TEST(ServerConnectionDeterminismTest, SplitsOfOneStreamGiveTheSameAnswers) {
-  const std::string stream = kKeepAlive + kKeepAlive + "GETFILE GET /missing\r\n"
-                             "Connection: keep-alive\r\n\r\n" + kRequest + "junk";
+  const std::string stream = kKeepAlive + kKeepAlive +
+                             "GETFILE GET /missing\r\n"
+                             "Connection: keep-alive\r\n\r\n" +
+                             kRequest + "junk";
   const ServerConnection::Options options;
   const auto run = [&](unsigned seed) {
     std::string out;

@@ -1,0 +1,108 @@
+#include "common/fs/file_lock.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <optional>
+#include <string>
+
+#include "tests/harness/temp_dir.h"
+
+namespace ds::fs {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(FileLockTest, SecondDescriptorIsRefused) {
+  const testing::TempDir folder;
+  const std::string path = folder.Write("file", "");
+  UniqueFd first(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  const UniqueFd second(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(LockFile(first.get(), "file").ok());
+  const absl::Status refused = LockFile(second.get(), "file");
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(Message(refused), HasSubstr("\"file\""));
+  first.Reset();
+  EXPECT_TRUE(LockFile(second.get(), "file").ok());
+}
+
+TEST(FileLockTest, BadDescriptorIsAnotherError) {
+  const absl::Status status = LockFile(-1, "file");
+  EXPECT_FALSE(status.ok());
+  EXPECT_NE(status.code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(FolderLockTest, SecondHolderIsToldThePidOfTheFirst) {
+  const testing::TempDir folder;
+  const auto first = FolderLock::Acquire(folder.path());
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(folder.Read("LOCK"), std::to_string(::getpid()) + "\n");
+  const auto second = FolderLock::Acquire(folder.path());
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(Message(second.status()), HasSubstr("process " + std::to_string(::getpid())));
+  EXPECT_THAT(Message(second.status()), HasSubstr(folder.path()));
+}
+
+TEST(FolderLockTest, LockGoesWithItsHolder) {
+  const testing::TempDir folder;
+  { ASSERT_TRUE(FolderLock::Acquire(folder.path()).ok()); }
+  EXPECT_TRUE(FolderLock::Acquire(folder.path()).ok());
+}
+
+TEST(FolderLockTest, LockGoesWithItsProcessHoweverThatEnds) {
+  const testing::TempDir folder;
+  int fds[2];
+  ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
+  const UniqueFd locked(fds[0]);
+  UniqueFd tell(fds[1]);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const auto lock = FolderLock::Acquire(folder.path());
+    if (!lock.ok() || ::write(tell.get(), "x", 1) != 1) ::_exit(1);
+    for (;;) ::pause();
+  }
+  tell.Reset();
+  char byte = 0;
+  ASSERT_EQ(::read(locked.get(), &byte, 1), 1) << "the child has no lock";
+
+  const auto refused = FolderLock::Acquire(folder.path());
+  ASSERT_FALSE(refused.ok());
+  EXPECT_THAT(Message(refused.status()), HasSubstr("process " + std::to_string(child)));
+
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  EXPECT_TRUE(FolderLock::Acquire(folder.path()).ok());
+}
+
+TEST(FolderLockTest, LongerPidOfAnEarlierHolderLeavesNoTrace) {
+  const testing::TempDir folder;
+  folder.Write("LOCK", "999999999999999\n");
+  const auto lock = FolderLock::Acquire(folder.path());
+  ASSERT_TRUE(lock.ok()) << lock.status();
+  EXPECT_EQ(folder.Read("LOCK"), std::to_string(::getpid()) + "\n");
+}
+
+TEST(FolderLockTest, MissingFolderIsNamed) {
+  const testing::TempDir folder;
+  const auto lock = FolderLock::Acquire(folder.path("missing"));
+  EXPECT_EQ(lock.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(Message(lock.status()), HasSubstr(folder.path("missing")));
+}
+
+TEST(FolderLockTest, LockFileIsNotFollowedElsewhere) {
+  const testing::TempDir folder;
+  const std::string elsewhere = folder.Write("elsewhere", "precious");
+  folder.Write("data/x", "");
+  ASSERT_EQ(::symlink(elsewhere.c_str(), folder.path("data/LOCK").c_str()), 0);
+  EXPECT_FALSE(FolderLock::Acquire(folder.path("data")).ok());
+  EXPECT_EQ(folder.Read("elsewhere"), "precious");
+}
+
+}  // namespace
+}  // namespace ds::fs
