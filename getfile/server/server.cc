@@ -71,7 +71,7 @@ absl::Status Server::StartWorkers() {
   const std::size_t descriptors = RaiseDescriptorLimit();
   const std::size_t open_files = std::min(kOpenFilesMax, descriptors / 8) / count;
   const std::size_t reserved =
-      kDescriptorsReserved + open_files * count + limit_.refused_max + 2 * count;
+      kDescriptorsReserved + open_files * count + limit_.refused_max + std::size_t{2} * count;
   const std::size_t possible = descriptors > reserved ? descriptors - reserved : 1;
   limit_.connections_max = std::min(options_.connections_max, possible);
   if (limit_.connections_max < options_.connections_max) {

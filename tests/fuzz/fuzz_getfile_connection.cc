@@ -14,7 +14,7 @@ using Phase = ServerConnection::Phase;
 /// The input is a script: each step's first byte chooses what happens (as far as the phase allows),
 /// the second how much. Nothing a peer, a source or the clock does may break an invariant.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const ServerConnection::Options options;
+  const ServerConnection::Options options{};
   ds::TimePoint now{1s};
   ServerConnection connection(&options, now, size > 0 && (data[0] & 0x80U) != 0);
   std::string_view input(reinterpret_cast<const char*>(data), size);
@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         if (choice % 16 == 11) {
           connection.HandleSourceBroken(now);
         } else {
-          connection.HandleSent(std::min<std::uint64_t>(left, amount * 37U), now);
+          connection.HandleSent(std::min<std::uint64_t>(left, std::uint64_t{37} * amount), now);
         }
         break;
       }

@@ -37,7 +37,7 @@ class ServerConnectionTest : public ::testing::Test {
     connection_.HandleTimeout(unacknowledged, now_);
   }
 
-  const ServerConnection::Options options_;
+  const ServerConnection::Options options_{};
   TimePoint now_{1000s};
   ServerConnection connection_{&options_, now_};
 };
@@ -240,7 +240,7 @@ TEST_F(ServerConnectionTest, LookupAnswersWithoutBodyHaveNoLength) {
 }
 
 TEST(ServerConnectionRefusalTest, RefusedConnectionIsAnsweredErrorWithoutALookup) {
-  const ServerConnection::Options options;
+  const ServerConnection::Options options{};
   const TimePoint start{5s};
   ServerConnection connection(&options, start, /*refuse=*/true);
   EXPECT_EQ(connection.NextDeadline(), start + 1s) << "it may not stay long";
@@ -270,7 +270,7 @@ TEST(ServerConnectionDeterminismTest, SplitsOfOneStreamGiveTheSameAnswers) {
                              "GETFILE GET /missing\r\n"
                              "Connection: keep-alive\r\n\r\n" +
                              kRequest + "junk";
-  const ServerConnection::Options options;
+  const ServerConnection::Options options{};
   const auto run = [&](unsigned seed) {
     std::string out;
     TimePoint now{1s};

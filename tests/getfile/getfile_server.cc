@@ -1,0 +1,161 @@
+#include "tests/getfile/getfile_server.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "common/base/check.h"
+#include "common/net/socket.h"
+#include "tests/harness/eventually.h"
+
+namespace ds::testing {
+
+void PrintTo(const RawPeer::Received& received, std::ostream* out) {
+  constexpr const char* kEnds[] = {"closed", "reset", "timeout", "open"};
+  *out << received.bytes.size() << " bytes, " << kEnds[static_cast<int>(received.end)] << ": "
+       << ::testing::PrintToString(received.bytes.substr(0, 200));
+}
+
+}  // namespace ds::testing
+
+namespace ds::getfile {
+namespace {
+
+DaemonProcess::Options Complete(std::vector<std::string> flags, DaemonProcess::Options process) {
+  for (const char* flag : {"-p", "0", "-t", "2", "--metrics", "127.0.0.1:0"}) {
+    flags.emplace_back(flag);
+  }
+  process.program = "getfile-server";
+  process.arguments = std::move(flags);
+  return process;
+}
+
+/// "0100007F:1F90" as a port.
+std::uint16_t PortOf(std::string_view address) {
+  const std::string_view digits = address.substr(address.find(':') + 1);
+  std::uint16_t port = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), port, 16);
+  return port;
+}
+
+}  // namespace
+
+std::string Get(std::string_view path) { return fmt::format("GETFILE GET {}\r\n\r\n", path); }
+
+std::string GetKeepAlive(std::string_view path) {
+  return fmt::format("GETFILE GET {}\r\nConnection: keep-alive\r\n\r\n", path);
+}
+
+std::string Ok(std::string_view body) {
+  return fmt::format("GETFILE OK {}\r\n\r\n{}", body.size(), body);
+}
+
+std::string Content(std::size_t size, unsigned seed) {
+  std::string bytes(size, '\0');
+  std::uint64_t state = seed * 0x9e3779b97f4a7c15ULL + 1;  // xorshift64
+  for (std::size_t i = 0; i < size; ++i) {
+    state ^= state << 13U;
+    state ^= state >> 7U;
+    state ^= state << 17U;
+    bytes[i] = static_cast<char>(state >> 32U);
+  }
+  return bytes;
+}
+
+GetfileServer::GetfileServer(std::vector<std::string> flags, DaemonProcess::Options process)
+    : process_(Complete(std::move(flags), std::move(process))) {
+  const absl::Status ready = process_.StartAndWaitReady();
+  CHECK(ready.ok(), Message(ready));
+}
+
+RawPeer GetfileServer::Connect(const RawPeer::ConnectOptions& options) const {
+  auto peer = RawPeer::Connect(host(), port(), options);
+  CHECK(peer.ok(), Message(peer.status()));
+  return std::move(peer).value();
+}
+
+RawPeer::Received GetfileServer::Exchange(std::string_view request) const {
+  return RawPeer::Exchange(host(), port(), request);
+}
+
+std::string GetfileServer::MetricsPage() const {
+  const auto address = net::HostPort::Parse(process_.Key("metrics"));
+  CHECK(address.ok(), Message(address.status()));
+  return RawPeer::Exchange(address->host, address->port, "GET /metrics HTTP/1.0\r\n\r\n").bytes;
+}
+
+double GetfileServer::Metric(const std::string& series) const {
+  return FindMetric(MetricsPage(), series);
+}
+
+::testing::AssertionResult GetfileServer::WaitUntilRead(const RawPeer& peer) const {
+  const std::uint16_t peer_port = peer.local_port();
+  return testing::Eventually(kDeadline, "the server has read what was sent", [&] {
+    if (net::UnacknowledgedBytes(peer.fd()) > 0) return false;  // still on its way
+    const auto sockets = TcpSocketsAt(port());
+    return std::none_of(sockets.begin(), sockets.end(), [&](const TcpSocket& socket) {
+      return socket.remote_port == peer_port && socket.unread > 0;
+    });
+  });
+}
+
+double FindMetric(const std::string& text, const std::string& series) {
+  const std::size_t at = text.rfind(series + " ");
+  if (at == std::string::npos) return -1;
+  return std::strtod(text.c_str() + at + series.size(), nullptr);
+}
+
+std::vector<TcpSocket> TcpSocketsAt(std::uint16_t local_port) {
+  std::vector<TcpSocket> sockets;
+  std::ifstream table("/proc/net/tcp");
+  std::string line;
+  std::getline(table, line);  // the heading
+  while (std::getline(table, line)) {
+    // "  12: 0100007F:2A80 0100007F:C350 01 00000000:00000000 …": state, then sent:received
+    std::istringstream words(line);
+    std::string number;
+    std::string local;
+    std::string remote;
+    std::string state;
+    std::string queues;
+    words >> number >> local >> remote >> state >> queues;
+    constexpr std::string_view kListening = "0A";
+    if (PortOf(local) != local_port || state == kListening) continue;
+    TcpSocket socket{.local_port = local_port, .remote_port = PortOf(remote)};
+    const char* const end = queues.data() + queues.size();
+    const auto colon = std::from_chars(queues.data(), end, socket.unacknowledged, 16).ptr;
+    std::from_chars(colon + 1, end, socket.unread, 16);
+    sockets.push_back(socket);
+  }
+  return sockets;
+}
+
+DescriptorLimit::DescriptorLimit(pid_t pid, rlim_t limit) : pid_(pid) {
+  CHECK(::prlimit(pid_, RLIMIT_NOFILE, nullptr, &before_) == 0);
+  const rlimit changed{limit, before_.rlim_max};
+  CHECK(::prlimit(pid_, RLIMIT_NOFILE, &changed, nullptr) == 0);
+}
+
+DescriptorLimit::~DescriptorLimit() {
+  // Fails if the process has ended, and then it does not matter.
+  ::prlimit(pid_, RLIMIT_NOFILE, &before_, nullptr);
+}
+
+std::vector<std::string> FilesBelow(const std::string& folder) {
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (!entry.is_directory() || entry.is_symlink()) {
+      files.push_back(entry.path().lexically_relative(folder).string());
+    }
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+}  // namespace ds::getfile

@@ -1,0 +1,112 @@
+#pragma once
+
+#include <gmock/gmock.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tests/harness/daemon_process.h"
+#include "tests/harness/deadline.h"
+#include "tests/harness/raw_peer.h"
+
+// What the integration tests of getfile share: a running server and its metrics, the bytes of the
+// protocol (written out once more: nothing of the product is linked), and a look at sockets.
+
+namespace ds::testing {
+
+/// For the messages of failed matchers: the end and the first bytes.
+void PrintTo(const RawPeer::Received& received, std::ostream* out);
+
+}  // namespace ds::testing
+
+namespace ds::getfile {
+
+using testing::DaemonProcess;
+using testing::kDeadline;
+using testing::RawPeer;
+
+inline constexpr std::string_view kNotFound = "GETFILE FILE_NOT_FOUND\r\n\r\n";
+inline constexpr std::string_view kError = "GETFILE ERROR\r\n\r\n";
+inline constexpr std::string_view kInvalid = "GETFILE INVALID\r\n\r\n";
+
+std::string Get(std::string_view path);
+std::string GetKeepAlive(std::string_view path);
+std::string Ok(std::string_view body);
+
+/// `size` bytes, all values among them, determined by `seed`.
+std::string Content(std::size_t size, unsigned seed = 1);
+
+/// A RawPeer::Received: exactly these bytes, and then an orderly end.
+MATCHER_P(Answers, bytes, "") {
+  if (arg.end != RawPeer::End::kClosed) {
+    *result_listener << "which did not end with an orderly close";
+    return false;
+  }
+  return arg.bytes == bytes;
+}
+
+/// A getfile-server with two workers on a free port, with its metrics page.
+class GetfileServer {
+ public:
+  /// `flags` are put in front of `-p 0 -t 2 --metrics 127.0.0.1:0`; the rest of `process` is taken
+  /// as it is. Ends the test program if the server does not get ready.
+  explicit GetfileServer(std::vector<std::string> flags, DaemonProcess::Options process = {});
+
+  DaemonProcess& process() { return process_; }
+  std::string host() const { return process_.host(); }
+  std::uint16_t port() const { return process_.port(); }
+
+  /// Ends the test program if the server cannot be reached.
+  RawPeer Connect(const RawPeer::ConnectOptions& options = {}) const;
+  RawPeer::Received Exchange(std::string_view request) const;
+
+  /// The whole metrics page.
+  std::string MetricsPage() const;
+  /// One value of it, by name and labels as they stand there; -1 if it is not there.
+  double Metric(const std::string& series) const;
+
+  /// Waits until the server has read everything that `peer` (IPv4) has sent, or is gone.
+  ::testing::AssertionResult WaitUntilRead(const RawPeer& peer) const;
+
+ private:
+  DaemonProcess process_;
+};
+
+/// The value of `series` in a page of metrics or a dump of statistics, the last one if there are
+/// several; -1 if it is not there.
+double FindMetric(const std::string& text, const std::string& series);
+
+/// One line of /proc/net/tcp: an IPv4 connection as this end sees it.
+struct TcpSocket {
+  std::uint16_t local_port = 0;
+  std::uint16_t remote_port = 0;
+  std::uint64_t unacknowledged = 0;  ///< bytes given to the kernel, not acknowledged by the peer
+  std::uint64_t unread = 0;          ///< bytes received, not read by the program
+};
+/// The ends at `local_port` of all connections.
+std::vector<TcpSocket> TcpSocketsAt(std::uint16_t local_port);
+
+/// RLIMIT_NOFILE of another process while the object lives; the hard limit is left alone.
+class DescriptorLimit {
+ public:
+  DescriptorLimit(pid_t pid, rlim_t limit);
+  ~DescriptorLimit();
+  DescriptorLimit(const DescriptorLimit&) = delete;
+  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+
+ private:
+  const pid_t pid_;
+  rlimit before_{};
+};
+
+/// The paths of all files (anything but folders) below `folder`, relative to it, sorted.
+std::vector<std::string> FilesBelow(const std::string& folder);
+
+}  // namespace ds::getfile
