@@ -24,13 +24,13 @@ class Counter {
 };
 
 /// A histogram with one bucket per power of two, for the metrics page: bucket i counts values v
-/// with 2^(i-1) <= v < 2^i (bucket 0: v = 0). Written by one thread, read by any.
+/// with 2^(i-1) < v <= 2^i (bucket 0: 0 and 1). Written by one thread, read by any.
 class LogHistogram {
  public:
   static constexpr std::size_t kBuckets = 40;
 
   void Record(std::uint64_t value) {
-    const auto bucket = static_cast<std::size_t>(std::bit_width(value));
+    const auto bucket = static_cast<std::size_t>(std::bit_width(value == 0 ? 0 : value - 1));
     counts_[bucket < kBuckets ? bucket : kBuckets - 1].Add();
     sum_.Add(value);
   }

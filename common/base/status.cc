@@ -40,6 +40,10 @@ absl::Status ErrnoError(std::string_view what, int error_number) {
     case ENOMEM:
       code = absl::StatusCode::kResourceExhausted;
       break;
+    case EAFNOSUPPORT:
+    case EADDRNOTAVAIL:
+      code = absl::StatusCode::kUnimplemented;
+      break;
     case EINVAL:
     case ENAMETOOLONG:
       code = absl::StatusCode::kInvalidArgument;

@@ -15,7 +15,7 @@ namespace ds::daemon {
 namespace {
 
 std::string FormatTime(double seconds) {
-  const auto whole = static_cast<std::uint64_t>(std::llround(seconds));
+  const auto whole = static_cast<std::uint64_t>(std::llround(std::min(seconds, 1e7)));
   return whole < 3600 ? fmt::format("{}:{:02}", whole / 60, whole % 60)
                       : fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }

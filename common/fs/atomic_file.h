@@ -10,8 +10,10 @@
 namespace ds::fs {
 
 /// A file that appears under its name whole or not at all. Written without a name (O_TMPFILE), so
-/// that not even kill -9 leaves anything behind; where the file system has no O_TMPFILE, under a
-/// hidden temporary name that the destructor removes. One owner, not thread-safe.
+/// that kill -9 leaves nothing behind, except between the two system calls that replace an older
+/// file: that leaves one hidden name, which the next replacement takes over. Where the file system
+/// has no O_TMPFILE, it is written under a hidden temporary name that the destructor removes. One
+/// owner, not thread-safe.
 class AtomicFile {
  public:
   enum class Durability {
@@ -34,6 +36,8 @@ class AtomicFile {
   absl::Status Commit(Durability durability);
 
  private:
+  absl::Status Link();
+
   AtomicFile(int folder, std::string name, UniqueFd fd, std::string temporary)
       : folder_(folder),
         name_(std::move(name)),

@@ -12,11 +12,13 @@
 namespace ds::fs {
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, std::size_t bytes_max) {
-  // O_NONBLOCK: a FIFO under this name must not hang the program.
+  // O_NONBLOCK for the open: a FIFO that nobody writes to must not hang the program. A pipe that
+  // somebody writes to is read to its end.
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return ErrnoError(fmt::format("open \"{}\"", path), errno);
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return ErrnoError(fmt::format("stat \"{}\"", path), errno);
+  if (::fcntl(fd.get(), F_SETFL, 0) != 0) return ErrnoError("fcntl", errno);
   if (S_ISDIR(info.st_mode)) return ErrnoError(fmt::format("read \"{}\"", path), EISDIR);
   std::string content;
   char buffer[65536];

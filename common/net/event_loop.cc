@@ -62,6 +62,8 @@ void EventLoop::CancelDefer(Watcher* watcher) {
 }
 
 void EventLoop::Arm(Timer* timer, TimePoint deadline) {
+  // Never in the turn that is running: a timer that arms itself for now must not starve the rest.
+  if (running_timers_) deadline = std::max(deadline, now_ + Duration(1));
   if (timer->armed_) {
     timer->deadline_ = deadline;
     if (timer->scheduled_ <= deadline) return;
@@ -145,10 +147,11 @@ void EventLoop::RunDeferred() {
 }
 
 void EventLoop::RunTimers() {
+  running_timers_ = true;
   while (!timers_.empty() && timers_.begin()->first <= now_) {
     Timer* timer = timers_.begin()->second;
     timers_.erase(timers_.begin());
-    if (timer->deadline_ > now_) {  // moved to a later time since it was placed
+    if (timer->deadline_ > timer->scheduled_) {  // moved to a later time since it was placed
       timer->scheduled_ = timer->deadline_;
       timers_.insert({timer->scheduled_, timer});
       continue;
@@ -156,6 +159,7 @@ void EventLoop::RunTimers() {
     timer->armed_ = false;
     timer->OnTimer();
   }
+  running_timers_ = false;
 }
 
 void EventLoop::RunPosted() {

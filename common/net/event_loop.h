@@ -60,14 +60,14 @@ class EventLoop {
   /// Remove() for a watcher whose only descriptor is closed right after: the kernel takes that out
   /// of the set by itself, which saves a system call.
   void Forget(Watcher* watcher);
-  /// Calls OnEvents(0) in the next turn, after other descriptors had theirs: how a busy connection
-  /// gives way. At most one call is outstanding per watcher; Remove() or CancelDefer() takes it
-  /// back.
+  /// Calls OnEvents(0) once the other descriptors of this turn had theirs: how a busy connection
+  /// gives way. Remove() or CancelDefer() takes it back. REQUIRES: no call is outstanding.
   void Defer(Watcher* watcher) { deferred_.push_back(watcher); }
   void CancelDefer(Watcher* watcher);
 
   /// Arms or moves. Moving a deadline to a later time costs nothing (the timer is looked at again
-  /// when the earlier one has passed), so a deadline may be moved at every packet.
+  /// when the earlier one has passed), so a deadline may be moved at every packet. A timer armed in
+  /// OnTimer() is due in the next turn at the earliest.
   void Arm(Timer* timer, TimePoint deadline);
   void Cancel(Timer* timer);
 
@@ -100,6 +100,7 @@ class EventLoop {
   std::vector<Watcher*> deferred_;
   std::vector<Watcher*> deferred_now_;
   absl::btree_set<std::pair<TimePoint, Timer*>> timers_;
+  bool running_timers_ = false;
   std::atomic<bool> stopped_{false};
 
   Mutex mutex_;

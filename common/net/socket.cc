@@ -69,9 +69,9 @@ absl::StatusOr<std::vector<Listener>> ListenLoopback(std::uint16_t port) {
       listeners.push_back(std::move(other).value());
       return listeners;
     }
+    if (other.status().code() == absl::StatusCode::kUnimplemented) return listeners;  // no IPv6
     const bool in_use = other.status().code() == absl::StatusCode::kUnavailable;
-    if (!in_use) return listeners;  // no IPv6 here
-    if (port != 0 || attempt >= 32) return other.status();
+    if (!in_use || port != 0 || attempt >= 32) return other.status();
   }
 }
 

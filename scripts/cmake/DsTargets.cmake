@@ -2,7 +2,6 @@
 # known to others as `getfile::core`.
 
 # add_ds_library(<system>_<folder> SOURCES a.cc … [DEPS target …])
-# A library without sources of its own becomes an INTERFACE library.
 function(add_ds_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS)
@@ -29,7 +28,21 @@ function(add_core_library name)
     endif()
   endforeach()
   add_ds_library(${name} ${ARGN})
-  set_target_properties(${name} PROPERTIES DS_CORE TRUE)
+  set_property(GLOBAL APPEND PROPERTY DS_CORES ${name})
+endfunction()
+
+# At the end of the configuration: nobody gave a core another library behind add_core_library().
+function(check_core_libraries)
+  get_property(cores GLOBAL PROPERTY DS_CORES)
+  foreach(core IN LISTS cores)
+    get_target_property(libraries ${core} LINK_LIBRARIES)
+    foreach(library IN LISTS libraries)
+      if(NOT library MATCHES "^(common::base|ds_warnings|[a-z_]+::core)$")
+        message(FATAL_ERROR "${core}: a core may depend only on common::base and other cores, not "
+                            "on '${library}' (given by target_link_libraries).")
+      endif()
+    endforeach()
+  endforeach()
 endfunction()
 
 # add_ds_program(<program-name> SOURCES main.cc DEPS target …): lands in <build>/bin, is installed.
@@ -56,6 +69,9 @@ function(add_ds_test name)
   endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
+  endif()
+  if(DS_SANITIZE)  # longer than the deadlines inside the tests, which grow too
+    math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 5")
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main ds_warnings)

@@ -1,11 +1,13 @@
 #include "common/fs/atomic_file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -70,6 +72,21 @@ TEST_P(AtomicFileTest, OlderFileIsReplacedAtCommit) {
   EXPECT_THAT(Names(), ElementsAre("name"));
 }
 
+TEST_P(AtomicFileTest, NamesLeftByACrashDoNotStandInTheWay) {
+  folder_.Write("name", "old");
+  for (int i = 0; i < 50; ++i) {
+    folder_.Write(".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(i), "stale");
+  }
+  // What a crash between link and rename leaves.
+  const std::string hash = fmt::format("{:016x}", std::hash<std::string>{}("name"));
+  folder_.Write(".name." + hash + ".tmp", "stale");
+  AtomicFile first = Create("name");
+  ASSERT_TRUE(first.Write("new").ok());
+  ASSERT_TRUE(first.Commit(GetParam()).ok());
+  EXPECT_EQ(folder_.Read("name"), "new");
+  EXPECT_FALSE(folder_.Exists(".name." + hash + ".tmp")) << "cleaned up on the way";
+}
+
 TEST_P(AtomicFileTest, OlderFileStaysWithoutCommit) {
   folder_.Write("name", "old");
   {
@@ -107,6 +124,7 @@ TEST_P(AtomicFileTest, ConcurrentWritersLeaveOneWholeFile) {
   constexpr int kRounds = 20;
   {
     std::vector<std::jthread> writers;
+    writers.reserve(kWriters);
     for (int i = 0; i < kWriters; ++i) {
       writers.emplace_back([this, i] {
         const std::string text(10'000, static_cast<char>('a' + i));

@@ -29,23 +29,23 @@ TEST(CounterTest, ReaderOnAnotherThreadNeverSeesItGoBack) {
   }
 }
 
-TEST(LogHistogramTest, BucketIsTheBitWidthOfTheValue) {
+TEST(LogHistogramTest, BucketEndsAtItsPowerOfTwo) {
   const struct {
     std::uint64_t value;
     std::size_t bucket;
   } cases[] = {
       {0, 0},
-      {1, 1},
-      {2, 2},
+      {1, 0},
+      {2, 1},
       {3, 2},
-      {4, 3},
-      {7, 3},
-      {8, 4},
-      {1023, 10},
-      {1024, 11},
-      {(std::uint64_t{1} << 38U) - 1, 38},
+      {4, 2},
+      {5, 3},
+      {8, 3},
+      {1024, 10},
+      {1025, 11},
+      {std::uint64_t{1} << 38U, 38},
       // The last bucket takes everything that has no bucket of its own.
-      {std::uint64_t{1} << 38U, 39},
+      {(std::uint64_t{1} << 38U) + 1, 39},
       {std::numeric_limits<std::uint64_t>::max(), 39},
   };
   for (const auto& test_case : cases) {

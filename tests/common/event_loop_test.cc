@@ -241,6 +241,35 @@ TEST_F(EventLoopTest, WatcherMayRemoveAndDestroyItself) {
   EXPECT_EQ(watcher, nullptr);
 }
 
+TEST_F(EventLoopTest, LateTurnKeepsTheOrderOfMovedTimers) {
+  std::string order;
+  CallingTimer moved([&] { order += 'm'; });
+  CallingTimer other([&] {
+    order += 'o';
+    loop_->Stop();
+  });
+  const TimePoint start = loop_->now();
+  loop_->Arm(&moved, start - std::chrono::seconds(3));
+  loop_->Arm(&moved, start - std::chrono::seconds(1));
+  loop_->Arm(&other, start - std::chrono::seconds(2));
+  loop_->Run();
+  EXPECT_EQ(order, "om");
+}
+
+TEST_F(EventLoopTest, TimerThatArmsItselfForNowDoesNotStarveTheLoop) {
+  int calls = 0;
+  std::function<void()> again;
+  CallingTimer timer([&] { again(); });
+  again = [&] {
+    if (++calls < 1000) loop_->Arm(&timer, loop_->now());
+  };
+  loop_->Stop();  // seen at the end of the first turn
+  loop_->Arm(&timer, loop_->now());
+  loop_->Run();
+  EXPECT_LE(calls, 1);
+  loop_->Cancel(&timer);
+}
+
 TEST_F(EventLoopTest, DeferGivesWayToOtherDescriptors) {
   const UniqueFd busy_fd = ReadableFd();
   const UniqueFd other_fd = ReadableFd();

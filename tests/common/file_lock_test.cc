@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <optional>
 #include <string>
 
 #include "tests/harness/temp_dir.h"
@@ -56,20 +55,28 @@ TEST(FolderLockTest, LockGoesWithItsHolder) {
 
 TEST(FolderLockTest, LockGoesWithItsProcessHoweverThatEnds) {
   const testing::TempDir folder;
-  int fds[2];
-  ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
-  const UniqueFd locked(fds[0]);
-  UniqueFd tell(fds[1]);
+  int locked[2];
+  int hold[2];
+  ASSERT_EQ(::pipe2(locked, O_CLOEXEC), 0);
+  ASSERT_EQ(::pipe2(hold, O_CLOEXEC), 0);
+  const UniqueFd locked_read(locked[0]);
+  UniqueFd locked_write(locked[1]);
+  UniqueFd hold_read(hold[0]);
+  UniqueFd hold_write(hold[1]);
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
+    hold_write.Reset();
     const auto lock = FolderLock::Acquire(folder.path());
-    if (!lock.ok() || ::write(tell.get(), "x", 1) != 1) ::_exit(1);
-    for (;;) ::pause();
+    if (!lock.ok() || ::write(locked_write.get(), "x", 1) != 1) ::_exit(1);
+    // Until it is killed, or this test has ended without doing so.
+    char byte = 0;
+    [[maybe_unused]] const ssize_t n = ::read(hold_read.get(), &byte, 1);
+    ::_exit(1);
   }
-  tell.Reset();
+  locked_write.Reset();
   char byte = 0;
-  ASSERT_EQ(::read(locked.get(), &byte, 1), 1) << "the child has no lock";
+  ASSERT_EQ(::read(locked_read.get(), &byte, 1), 1) << "the child has no lock";
 
   const auto refused = FolderLock::Acquire(folder.path());
   ASSERT_FALSE(refused.ok());

@@ -63,7 +63,7 @@ TEST(MetricsTest, HistogramIsCumulativeAndSumsItsParts) {
   LogHistogram first;
   LogHistogram second;
   first.Record(0);
-  first.Record(3);
+  first.Record(4);  // the bound is part of the bucket
   second.Record(3);
   second.Record(1000);
   Metrics metrics;
@@ -75,7 +75,7 @@ TEST(MetricsTest, HistogramIsCumulativeAndSumsItsParts) {
   ASSERT_EQ(lines.size(), 2 + LogHistogram::kBuckets + 2);
   EXPECT_THAT(text, HasSubstr("# TYPE x_seconds histogram\n"));
   EXPECT_THAT(text, HasSubstr("x_seconds_count 4\n"));
-  EXPECT_THAT(text, HasSubstr("x_seconds_sum 1006\n"));
+  EXPECT_THAT(text, HasSubstr("x_seconds_sum 1007\n"));
   EXPECT_THAT(text, HasSubstr("x_seconds_bucket{le=\"1\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("x_seconds_bucket{le=\"2\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("x_seconds_bucket{le=\"4\"} 3\n"));

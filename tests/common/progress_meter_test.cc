@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <iterator>
 #include <string>
 
 namespace ds::daemon {
@@ -109,10 +112,16 @@ TEST(ProgressLineTest, NarrowTerminalGivesUpTheBarFirst) {
   EXPECT_EQ(progress.Line(50), "  50%  50.0 MiB/100.0 MiB  5.0 MiB/s  ETA 0:10");
 }
 
-TEST(ProgressMeterTest, WithoutATerminalNothingIsPrinted) {
+std::ptrdiff_t ThreadsOfThisProcess() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
+}
+
+TEST(ProgressMeterTest, WithoutATerminalNothingIsPrintedAndNoThreadStarted) {
+  const std::ptrdiff_t threads_before = ThreadsOfThisProcess();
   ::testing::internal::CaptureStderr();  // into a file
   {
     ProgressMeter meter(2);
+    EXPECT_EQ(ThreadsOfThisProcess(), threads_before);
     meter.AddBytesExpected(10);
     meter.AddBytes(10);
     meter.AddItem();

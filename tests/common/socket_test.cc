@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <chrono>
@@ -36,6 +37,24 @@ bool MachineHasIpv6() {
   const UniqueFd fd(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const Endpoint loopback = Numeric("::1", 0);
   return fd && ::bind(fd.get(), loopback.address(), loopback.length()) == 0;
+}
+
+TEST(ListenLoopbackTest, RunningOutOfDescriptorsIsNotTakenForAMachineWithoutIpv6) {
+  if (!MachineHasIpv6()) GTEST_SKIP() << "no IPv6 on this machine";
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  bool listened = false;
+  for (rlim_t limit = 3; limit < 64 && !listened; ++limit) {
+    const rlimit tight{limit, before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+    const auto listeners = ListenLoopback(0);
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    listened = listeners.ok();
+    if (listened) {
+      EXPECT_THAT(*listeners, SizeIs(2)) << "with " << limit << " descriptors";
+    }
+  }
+  EXPECT_TRUE(listened);
 }
 
 /// A connection over loopback, both ends.

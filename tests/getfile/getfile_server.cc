@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "common/base/check.h"
 #include "common/net/socket.h"
@@ -18,8 +17,12 @@ namespace ds::testing {
 
 void PrintTo(const RawPeer::Received& received, std::ostream* out) {
   constexpr const char* kEnds[] = {"closed", "reset", "timeout", "open"};
-  *out << received.bytes.size() << " bytes, " << kEnds[static_cast<int>(received.end)] << ": "
-       << ::testing::PrintToString(received.bytes.substr(0, 200));
+  *out << getfile::Abbreviate(received.bytes) << ", " << kEnds[static_cast<int>(received.end)];
+}
+
+void PrintTo(const ToolResult& result, std::ostream* out) {
+  *out << "exit code " << result.exit_code << ", stdout " << getfile::Abbreviate(result.out)
+       << ", stderr " << getfile::Abbreviate(result.err);
 }
 
 }  // namespace ds::testing
@@ -28,20 +31,16 @@ namespace ds::getfile {
 namespace {
 
 DaemonProcess::Options Complete(std::vector<std::string> flags, DaemonProcess::Options process) {
-  for (const char* flag : {"-p", "0", "-t", "2", "--metrics", "127.0.0.1:0"}) {
-    flags.emplace_back(flag);
-  }
+  for (const char* flag : {"-p", "0", "-t", "2"}) flags.emplace_back(flag);
   process.program = "getfile-server";
   process.arguments = std::move(flags);
   return process;
 }
 
-/// "0100007F:1F90" as a port.
-std::uint16_t PortOf(std::string_view address) {
-  const std::string_view digits = address.substr(address.find(':') + 1);
-  std::uint16_t port = 0;
-  std::from_chars(digits.data(), digits.data() + digits.size(), port, 16);
-  return port;
+std::uint64_t ParseHex(std::string_view digits) {
+  std::uint64_t value = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
+  return value;
 }
 
 }  // namespace
@@ -66,6 +65,11 @@ std::string Content(std::size_t size, unsigned seed) {
     bytes[i] = static_cast<char>(state >> 32U);
   }
   return bytes;
+}
+
+std::string Abbreviate(std::string_view bytes) {
+  return fmt::format("{} bytes: {}", bytes.size(),
+                     ::testing::PrintToString(std::string(bytes.substr(0, 300))));
 }
 
 GetfileServer::GetfileServer(std::vector<std::string> flags, DaemonProcess::Options process)
@@ -117,21 +121,16 @@ std::vector<TcpSocket> TcpSocketsAt(std::uint16_t local_port) {
   std::string line;
   std::getline(table, line);  // the heading
   while (std::getline(table, line)) {
-    // "  12: 0100007F:2A80 0100007F:C350 01 00000000:00000000 …": state, then sent:received
-    std::istringstream words(line);
-    std::string number;
-    std::string local;
-    std::string remote;
-    std::string state;
-    std::string queues;
-    words >> number >> local >> remote >> state >> queues;
+    // "  12: 0100007F:2A80 0100007F:C350 01 00000000:00000000 …": addresses with ports, the state,
+    // and what waits to be acknowledged and to be read.
+    const std::size_t begin = line.find(": ") + 2;
+    if (begin < 2 || line.size() < begin + 48) continue;
+    const std::string_view entry = std::string_view(line).substr(begin);
     constexpr std::string_view kListening = "0A";
-    if (PortOf(local) != local_port || state == kListening) continue;
-    TcpSocket socket{.local_port = local_port, .remote_port = PortOf(remote)};
-    const char* const end = queues.data() + queues.size();
-    const auto colon = std::from_chars(queues.data(), end, socket.unacknowledged, 16).ptr;
-    std::from_chars(colon + 1, end, socket.unread, 16);
-    sockets.push_back(socket);
+    if (ParseHex(entry.substr(9, 4)) != local_port || entry.substr(28, 2) == kListening) continue;
+    sockets.push_back({.remote_port = static_cast<std::uint16_t>(ParseHex(entry.substr(23, 4))),
+                       .unacknowledged = ParseHex(entry.substr(31, 8)),
+                       .unread = ParseHex(entry.substr(40, 8))});
   }
   return sockets;
 }

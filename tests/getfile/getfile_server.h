@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <ostream>
@@ -15,14 +16,16 @@
 #include "tests/harness/daemon_process.h"
 #include "tests/harness/deadline.h"
 #include "tests/harness/raw_peer.h"
+#include "tests/harness/run_tool.h"
 
 // What the integration tests of getfile share: a running server and its metrics, the bytes of the
 // protocol (written out once more: nothing of the product is linked), and a look at sockets.
 
 namespace ds::testing {
 
-/// For the messages of failed matchers: the end and the first bytes.
+// For the messages of failed matchers.
 void PrintTo(const RawPeer::Received& received, std::ostream* out);
+void PrintTo(const ToolResult& result, std::ostream* out);
 
 }  // namespace ds::testing
 
@@ -43,20 +46,26 @@ std::string Ok(std::string_view body);
 /// `size` bytes, all values among them, determined by `seed`.
 std::string Content(std::size_t size, unsigned seed = 1);
 
+/// For messages: how many bytes there are, and the first of them.
+std::string Abbreviate(std::string_view bytes);
+
 /// A RawPeer::Received: exactly these bytes, and then an orderly end.
-MATCHER_P(Answers, bytes, "") {
-  if (arg.end != RawPeer::End::kClosed) {
-    *result_listener << "which did not end with an orderly close";
+MATCHER_P(Answers, bytes, "has " + Abbreviate(bytes) + " and then an orderly end") {
+  const std::string_view expected(bytes);
+  if (arg.bytes != expected) {
+    const auto differ =
+        std::mismatch(expected.begin(), expected.end(), arg.bytes.begin(), arg.bytes.end());
+    *result_listener << "which differs from byte " << differ.first - expected.begin() << " on";
     return false;
   }
-  return arg.bytes == bytes;
+  return arg.end == RawPeer::End::kClosed;
 }
 
-/// A getfile-server with two workers on a free port, with its metrics page.
+/// A getfile-server with two workers on a free port.
 class GetfileServer {
  public:
-  /// `flags` are put in front of `-p 0 -t 2 --metrics 127.0.0.1:0`; the rest of `process` is taken
-  /// as it is. Ends the test program if the server does not get ready.
+  /// `flags` are put in front of `-p 0 -t 2`; the rest of `process` is taken as it is. Ends the
+  /// test program if the server does not get ready.
   explicit GetfileServer(std::vector<std::string> flags, DaemonProcess::Options process = {});
 
   DaemonProcess& process() { return process_; }
@@ -67,7 +76,7 @@ class GetfileServer {
   RawPeer Connect(const RawPeer::ConnectOptions& options = {}) const;
   RawPeer::Received Exchange(std::string_view request) const;
 
-  /// The whole metrics page.
+  /// The whole metrics page. REQUIRES: --metrics among the flags.
   std::string MetricsPage() const;
   /// One value of it, by name and labels as they stand there; -1 if it is not there.
   double Metric(const std::string& series) const;
@@ -85,7 +94,6 @@ double FindMetric(const std::string& text, const std::string& series);
 
 /// One line of /proc/net/tcp: an IPv4 connection as this end sees it.
 struct TcpSocket {
-  std::uint16_t local_port = 0;
   std::uint16_t remote_port = 0;
   std::uint64_t unacknowledged = 0;  ///< bytes given to the kernel, not acknowledged by the peer
   std::uint64_t unread = 0;          ///< bytes received, not read by the program
