@@ -73,6 +73,7 @@ void Daemon::AddListenOptions(std::uint16_t default_port, const std::string& por
                     "HOST:PORT to listen on; may be repeated; wins over the port "
                     "(default: the port on 127.0.0.1 and [::1])");
   flags_.add_option(port_flag, options_.port, "Port on 127.0.0.1 and [::1]; 0: any free one")
+      ->check(Count(0, 65535))
       ->capture_default_str();
 }
 

@@ -4,6 +4,8 @@
 
 #include <cstdio>
 
+#include "common/base/parse.h"
+
 namespace ds::daemon {
 namespace {
 
@@ -43,6 +45,27 @@ void PrintError(const std::string& program, const std::string& message) {
 int FailWith(const std::string& program, const absl::Status& status) {
   PrintError(program, Message(status));
   return status.code() == absl::StatusCode::kInvalidArgument ? kExitUsage : kExitFailure;
+}
+
+CLI::Validator Count(std::uint64_t min, std::uint64_t max) {
+  const std::string bounds = max == UINT64_MAX ? fmt::format("NUMBER from {}", min)
+                                               : fmt::format("NUMBER {}-{}", min, max);
+  return CLI::Validator(
+      [=](const std::string& text) {
+        const auto number = ParseDecimal(text);
+        if (number && *number >= min && *number <= max) return std::string();
+        return fmt::format("\"{}\" is not a {}", EscapeBytes(text), bounds);
+      },
+      bounds);
+}
+
+CLI::Validator Size() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        const bool starts_well = !text.empty() && text.front() >= '0' && text.front() <= '9';
+        return starts_well ? std::string() : fmt::format("\"{}\" is not a size", EscapeBytes(text));
+      },
+      "");
 }
 
 CLI::Validator Seconds(double min, double max) {

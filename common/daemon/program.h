@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -31,6 +32,13 @@ void PrintError(const std::string& program, const std::string& message);
 
 /// Prints the status and returns the exit code that fits it: kInvalidArgument is usage.
 int FailWith(const std::string& program, const absl::Status& status);
+
+/// A check for CLI11 flags: a decimal number between the bounds. (CLI11 itself would take "-1" for
+/// 2^64 - 1.)
+CLI::Validator Count(std::uint64_t min, std::uint64_t max = UINT64_MAX);
+
+/// A check for CLI11 flags that CLI::AsSizeValue transforms: begins with a digit.
+CLI::Validator Size();
 
 /// A check for CLI11 flags: a count of seconds, fractions allowed, between the bounds.
 CLI::Validator Seconds(double min, double max);

@@ -1,4 +1,3 @@
-#include <map>
 #include <string>
 
 #include "common/daemon/tool.h"
@@ -14,13 +13,17 @@ int main(int argc, char** argv) {
   auto& flags = tool.flags();
   flags.add_option("PATH", options.paths, "Paths to fetch");
   flags.add_option("-s,--server", options.server, "Server name or address")->capture_default_str();
-  flags.add_option("-p,--port", options.port, "Server port")->capture_default_str();
+  flags.add_option("-p,--port", options.port, "Server port")
+      ->check(daemon::Count(1, 65535))
+      ->capture_default_str();
   flags.add_option("-w,-l,--workload", options.workload_file,
                    "File of paths to fetch, separated by white space");
-  flags.add_option("-r,-n,--requests", options.requests,
-                   "Number of requests; request i takes path i mod n (default: each path once)");
+  flags
+      .add_option("-r,-n,--requests", options.requests,
+                  "Number of requests; request i takes path i mod n (default: each path once)")
+      ->check(daemon::Count(1));
   flags.add_option("-t,--threads", options.threads, "Transfers at a time")
-      ->check(CLI::Range(1, 4096))
+      ->check(daemon::Count(1, 4096))
       ->capture_default_str();
   flags.add_option("-o,--output", options.output_folder, "Folder to save below")
       ->capture_default_str();
@@ -30,11 +33,17 @@ int main(int argc, char** argv) {
                  "Many requests per connection, where the server knows that");
   flags.add_flag("--resume", options.resume,
                  "Keep NAME.part of a broken transfer and continue it (by HTTP ranges)");
-  flags.add_option("--dialect", options.dialect, "Accept only this one: standard, legacy")
-      ->transform(CLI::Transformer(std::map<std::string, getfile::Dialect>{
-          {"standard", getfile::Dialect::kStandard}, {"legacy", getfile::Dialect::kLegacy}}))
-      ->option_text("standard|legacy (default: either)");
+  flags
+      .add_option_function<std::string>(
+          "--dialect",
+          [&](const std::string& name) {
+            options.dialect =
+                name == "legacy" ? getfile::Dialect::kLegacy : getfile::Dialect::kStandard;
+          },
+          "Accept only this spelling of answers (default: either)")
+      ->check(CLI::IsMember({"standard", "legacy"}));
   flags.add_option("--retries", options.retries, "Further attempts for a transfer that broke")
+      ->check(daemon::Count(0, 1'000'000))
       ->capture_default_str();
   flags.add_option("--timeout", options.timeout_s, "Seconds without progress")
       ->check(daemon::Seconds(0.001, 86400))

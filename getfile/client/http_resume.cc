@@ -84,6 +84,8 @@ class HttpResume::Transfer {
     if (line.starts_with("HTTP/")) {
       code_ = 0;
       fresh_validator_.clear();
+      range_first_.reset();
+      range_total_.reset();
       const std::size_t blank = line.find(' ');
       if (blank != std::string_view::npos) {
         code_ = static_cast<int>(ParseDecimal(line.substr(blank + 1, 3)).value_or(0));
@@ -100,6 +102,7 @@ class HttpResume::Transfer {
     if (key == "etag" && !value.starts_with("W/")) fresh_validator_ = value;
     if (key == "last-modified" && fresh_validator_.empty()) fresh_validator_ = value;
     if (key == "content-length") length_ = ParseDecimal(value);
+    if (key == "content-range") ParseContentRange(value);
   }
 
   bool OnBody(std::string_view bytes) {
@@ -131,6 +134,11 @@ class HttpResume::Transfer {
     begun_ = true;
     FetchResult& fetch = result_->fetch;
     if (code_ == 206) {
+      if (had_ == 0 || range_first_ != had_) {
+        fetch.error = Error(absl::StatusCode::kDataLoss,
+                            "the server sent another range than the one asked for");
+        return false;
+      }
       fetch.received = result_->resumed_from = had_;
     } else if (code_ == 200) {
       if (had_ > 0) result_->note = "the file has changed or has no ranges: starting over";
@@ -161,9 +169,15 @@ class HttpResume::Transfer {
         fetch.status = AnswerStatus::kFileNotFound;
         return Discard();
       case 416:
-        // The part is longer than the file, or exactly as long.
-        result_->note = "the part does not fit the file: remove it to start over";
-        [[fallthrough]];
+        if (had_ > 0 && range_total_ == had_) {  // all of it had come already
+          fetch.received = result_->resumed_from = had_;
+          fetch.status = AnswerStatus::kOk;
+          break;
+        }
+        fetch.status = AnswerStatus::kError;
+        fetch.error = Error(absl::StatusCode::kDataLoss,
+                            "the part does not fit the file: the next run starts over");
+        return Discard();
       default:
         fetch.status = AnswerStatus::kError;
         fetch.error = Unavailable(fmt::format("HTTP status {}", code_));
@@ -190,6 +204,16 @@ class HttpResume::Transfer {
   bool empty() const { return result_->fetch.received == 0 && had_ == 0; }
 
  private:
+  /// "bytes 5-9/10" or "bytes */10" (RFC 9110 section 14.4).
+  void ParseContentRange(std::string_view value) {
+    constexpr std::string_view kUnit = "bytes ";
+    const std::size_t slash = value.find('/');
+    if (!value.starts_with(kUnit) || slash == std::string_view::npos) return;
+    range_total_ = ParseDecimal(value.substr(slash + 1));
+    const std::string_view range = value.substr(kUnit.size(), slash - kUnit.size());
+    range_first_ = ParseDecimal(range.substr(0, range.find('-')));
+  }
+
   std::string PartName() const { return file_name_ + ".part"; }
   std::string TagName() const { return file_name_ + ".part.etag"; }
 
@@ -226,6 +250,8 @@ class HttpResume::Transfer {
   std::string validator_;
   std::string fresh_validator_;
   std::optional<std::uint64_t> length_;
+  std::optional<std::uint64_t> range_first_;
+  std::optional<std::uint64_t> range_total_;
   int code_ = 0;
   bool begun_ = false;
 };

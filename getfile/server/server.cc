@@ -112,20 +112,25 @@ absl::Status Server::StartWorkers() {
 
 void Server::Drain(TimePoint deadline) {
   std::mutex mutex;
-  std::condition_variable idle;
+  std::condition_variable changed;
+  std::size_t listening = workers_.size();
   std::size_t busy = workers_.size();
+  const auto count_down = [&](std::size_t* count) {
+    const std::lock_guard lock(mutex);
+    --*count;
+    changed.notify_one();
+  };
   for (const auto& worker : workers_) {
     worker->Post([&, raw = worker.get()] {
-      raw->BeginShutdown([&] {
-        const std::lock_guard lock(mutex);
-        --busy;
-        idle.notify_one();
-      });
+      raw->BeginShutdown([&] { count_down(&listening); }, [&] { count_down(&busy); });
     });
   }
   {
     std::unique_lock lock(mutex);
-    idle.wait_until(lock, deadline, [&] { return busy == 0; });
+    changed.wait_until(lock, deadline, [&] { return listening == 0; });
+    // Closed at once: whoever comes now is refused, not left waiting until the end.
+    if (listening == 0) listeners_.clear();
+    changed.wait_until(lock, deadline, [&] { return busy == 0; });
   }
   // After this nobody refers to the variables above any more.
   for (const auto& worker : workers_) worker->Stop();

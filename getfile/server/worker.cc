@@ -191,11 +191,12 @@ void Worker::ShrinkBlocked() {
   }
 }
 
-void Worker::BeginShutdown(std::function<void()> on_idle) {
+void Worker::BeginShutdown(const std::function<void()>& on_deaf, std::function<void()> on_idle) {
   shutting_down_ = true;
   // Who has connected already is served.
   for (const auto& listener : listeners_) listener->Accept();
   listeners_.clear();
+  on_deaf();
   for (std::size_t i = connections_.size(); i-- > 0;) {
     // Closing swaps the last one into this place; that one was asked already.
     connections_[i]->BeginShutdown();
