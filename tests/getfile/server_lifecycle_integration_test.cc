@@ -337,7 +337,9 @@ TEST(GetfileServerStartTest, ADescriptorLimitThatIsTooLowForTheConnectionsIsSaid
   options.open_files_max = 1024;
   DaemonProcess server(options);
   ASSERT_TRUE(server.StartAndWaitReady().ok());
-  EXPECT_THAT(server.stderr_text(), HasSubstr("connections instead of 65536"));
+  EXPECT_TRUE(Eventually(kDeadline, "the limit is said", [&] {
+    return server.stderr_text().find("connections instead of 65536") != std::string::npos;
+  }));
 }
 
 // --- The content file ---
