@@ -850,6 +850,11 @@ TEST(GetfileServerLimitTest, ConnectionsBeyondTheMaximumAreAnsweredErrorUntilOne
 }
 
 TEST(GetfileServerLimitTest, WithoutDescriptorsTheAcceptLoopPausesAndThenServesWhoWaits) {
+#ifdef __SANITIZE_ADDRESS__
+  // Its companion UndefinedBehaviorSanitizer looks at memory through a pipe, and takes every object
+  // for a broken one when it gets none. ThreadSanitizer is content.
+  GTEST_SKIP() << "UndefinedBehaviorSanitizer needs descriptors of its own";
+#endif
   constexpr int kListeners = 2;
   constexpr int kWorkers = 2;
   const TempDir root;
@@ -865,11 +870,12 @@ TEST(GetfileServerLimitTest, WithoutDescriptorsTheAcceptLoopPausesAndThenServesW
     }
     double errors = 0;
     EXPECT_TRUE(Eventually(kDeadline, "accepting has failed repeatedly", [&] {
-      server.process().Signal(SIGUSR1);
+      if (!server.process().Signal(SIGUSR1)) return true;  // it has ended
       errors =
           FindMetric(server.process().stderr_text(), "statistics: getfile_accept_errors_total");
       return errors >= 8;
     }));
+    ASSERT_TRUE(server.process().running());
     // A loop that spins would have failed thousands of times: each listener of each worker pauses
     // for 100 ms after a failure. (However slow the machine is, it cannot fail more often.)
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
