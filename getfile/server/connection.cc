@@ -45,6 +45,7 @@ Connection::~Connection() {
 }
 
 void Connection::Advance() {
+  worker_->RefreshDate();
   turn_bytes_ = 0;
   for (int step = 0; step < kStepsPerTurn; ++step) {
     bool more = false;

@@ -34,7 +34,7 @@ class Body {
 
 struct LookupResult {
   LookupAnswer answer;
-  std::shared_ptr<Body> body;  ///< set when the answer is kOk and longer than 0 bytes
+  std::shared_ptr<Body> body;  ///< set when the answer is kOk; keeps its fields alive
 };
 
 /// Who waits for a lookup.

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/base/http_date.h"
 
 namespace ds::getfile {
 namespace {
@@ -107,7 +109,15 @@ Worker::Worker(const Options& options, std::unique_ptr<net::EventLoop> loop, Con
       loop_(std::move(loop)),
       limit_(limit),
       send_budget_(options.send_buffer_bytes, limit->connections_max),
-      access_log_(loop_.get(), std::move(log_file)) {}
+      access_log_(loop_.get(), std::move(log_file)) {
+  options_.connection.http_date = &http_date_;
+  FormatDate();
+}
+
+void Worker::FormatDate() {
+  http_date_ = FormatHttpDate(std::time(nullptr));
+  date_time_ = loop_->now();
+}
 
 Worker::~Worker() {
   Stop();
@@ -174,7 +184,9 @@ void Worker::PublishSendBuffer() {
 }
 
 void Worker::Record(const net::Endpoint& peer, const FinishedAnswer& answer) {
-  counters_.answers[static_cast<std::size_t>(answer.status)].Add();
+  counters_
+      .answers[static_cast<std::size_t>(answer.protocol)][static_cast<std::size_t>(answer.status)]
+      .Add();
   counters_.body_bytes.Add(answer.body_sent);
   if (answer.body_sent < answer.body_length) counters_.answers_broken.Add();
   counters_.answer_ns.Record(static_cast<std::uint64_t>(

@@ -26,7 +26,8 @@ namespace ds::getfile {
 
 /// What one worker counts. Written by the worker, read by the scrape.
 struct alignas(64) WorkerCounters {
-  std::array<Counter, kAnswerStatusCount> answers;  ///< by AnswerStatus
+  /// By Protocol and AnswerStatus.
+  std::array<std::array<Counter, kAnswerStatusCount>, 2> answers;
   Counter answers_broken;                           ///< of those, not sent to the end
   Counter body_bytes;
   Counter accepted;
@@ -88,6 +89,10 @@ class Worker {
   net::EventLoop& loop() { return *loop_; }
   ContentSource& source() { return *source_; }
   const ServerConnection::Options& connection_options() const { return options_.connection; }
+  /// Makes the date of HTTP answers current.
+  void RefreshDate() {
+    if (loop_->now() - date_time_ >= std::chrono::seconds(1)) FormatDate();
+  }
   SendBudget& send_budget() { return send_budget_; }
   std::array<char, 16384>& read_buffer() { return read_buffer_; }
   void Record(const net::Endpoint& peer, const FinishedAnswer& answer);
@@ -103,9 +108,10 @@ class Worker {
 
   Worker(const Options& options, std::unique_ptr<net::EventLoop> loop, ConnectionLimit* limit,
          std::shared_ptr<AccessLogFile> log_file);
+  void FormatDate();
   void Adopt(UniqueFd socket, const net::Endpoint& peer);
 
-  const Options options_;
+  Options options_;
   const std::unique_ptr<net::EventLoop> loop_;
   ConnectionLimit* const limit_;
   std::unique_ptr<ContentSource> source_;
@@ -116,6 +122,8 @@ class Worker {
   std::vector<std::unique_ptr<Connection>> connections_;
   std::list<Connection*> blocked_;
   std::array<char, 16384> read_buffer_;
+  std::string http_date_;
+  TimePoint date_time_;
   bool shutting_down_ = false;
   std::function<void()> on_idle_;
   std::jthread thread_;
