@@ -102,6 +102,8 @@ class ServerConnection {
   std::string_view head_left() const { return std::string_view(head_).substr(head_sent_); }
   std::uint64_t body_offset() const { return body_first_ + body_sent_; }
   std::uint64_t body_left() const { return body_length_ - body_sent_; }
+  /// The connection ends after this answer. REQUIRES: kSending.
+  bool last_answer() const { return last_answer_; }
   /// REQUIRES: kClosed.
   bool reset() const { return reset_; }
   End end() const { return end_; }

@@ -162,7 +162,8 @@ bool Connection::Send() {
   const std::uint64_t left = core_.body_left();
   Body::Sent sent;
   if (left == 0) {
-    const ssize_t n = ::send(socket_.get(), head.data(), head.size(), MSG_NOSIGNAL);
+    const ssize_t n = ::send(socket_.get(), head.data(), head.size(),
+                             MSG_NOSIGNAL | (core_.last_answer() ? MSG_MORE : 0));
     if (n >= 0) {
       sent.bytes = static_cast<std::uint64_t>(n);
       if (sent.bytes < head.size()) sent.outcome = Body::Outcome::kSocketFull;
@@ -178,7 +179,9 @@ bool Connection::Send() {
       if (left > initial && allowance_ == 0) SetAllowance(initial);
     }
     const std::uint64_t chunk = allowance_ == 0 ? left : std::min(left, allowance_);
-    sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk);
+    // The last answer's last segment leaves together with the end of the stream.
+    sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk,
+                       core_.last_answer() && chunk == left);
   }
   const TimePoint now = std::chrono::steady_clock::now();
   sent_since_measured_ += sent.bytes;
