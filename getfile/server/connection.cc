@@ -35,6 +35,7 @@ Connection::~Connection() {
   net::EventLoop& loop = worker_->loop();
   if (in_loop_) loop.Forget(this);
   if (deferred_) loop.CancelDefer(this);
+  if (lingering) worker_->CancelLinger(this);
   loop.Cancel(this);
   Unblock();
   worker_->send_budget().Recharge(charged_, 0);
@@ -64,6 +65,10 @@ void Connection::Advance() {
           draining_ = true;
           body_.reset();
           ::shutdown(socket_.get(), SHUT_WR);
+          if (!in_loop_) {  // see Worker::Linger()
+            worker_->Linger(this);
+            break;
+          }
         }
         more = Read();
         break;
@@ -91,7 +96,7 @@ void Connection::Advance() {
 /// Waits for events and for the next deadline.
 void Connection::Park() {
   net::EventLoop& loop = worker_->loop();
-  if (!in_loop_ && !deferred_) {
+  if (!in_loop_ && !deferred_ && !lingering) {
     // Only now: a connection that was served at its first look needs no place in the epoll set.
     // Adding reports what has happened since.
     const auto added = loop.Add(socket_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);

@@ -19,6 +19,11 @@ constexpr int kAcceptsPerTurn = 64;
 constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 constexpr Duration kShrinkAfter = std::chrono::seconds(1);
 constexpr int kShrinksPerCall = 4;
+/// How long a peer gets to close while others keep the worker busy, and when nothing else happens.
+/// The second is longer than the kernel's tick: an earlier timer would be set in hardware each time
+/// the worker waits.
+constexpr Duration kLingerTime = std::chrono::milliseconds(1);
+constexpr Duration kLingerTimeIdle = std::chrono::milliseconds(20);
 
 }  // namespace
 
@@ -123,6 +128,7 @@ Worker::~Worker() {
   Stop();
   connections_.clear();
   listeners_.clear();
+  loop_->Cancel(this);
 }
 
 void Worker::Start(const std::string& name) {
@@ -192,6 +198,32 @@ void Worker::Record(const net::Endpoint& peer, const FinishedAnswer& answer) {
   counters_.answer_ns.Record(static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(answer.elapsed).count()));
   if (access_log_.enabled()) access_log_.Add(peer.Host(), answer);
+}
+
+void Worker::Linger(Connection* connection) {
+  EndLingering(kLingerTime);
+  connection->lingering = true;
+  connection->linger_begin = loop_->now();
+  connection->linger_place = lingering_.insert(lingering_.end(), connection);
+  if (!armed()) loop_->Arm(this, loop_->now() + kLingerTimeIdle);
+}
+
+void Worker::CancelLinger(Connection* connection) {
+  connection->lingering = false;
+  lingering_.erase(connection->linger_place);
+}
+
+void Worker::EndLingering(Duration time_min) {
+  while (!lingering_.empty() && loop_->now() - lingering_.front()->linger_begin >= time_min) {
+    Connection* const connection = lingering_.front();
+    CancelLinger(connection);
+    connection->Advance();  // may destroy it
+  }
+}
+
+void Worker::OnTimer() {
+  EndLingering(kLingerTimeIdle / 2);
+  if (!lingering_.empty()) loop_->Arm(this, loop_->now() + kLingerTimeIdle);
 }
 
 void Worker::ShrinkBlocked() {

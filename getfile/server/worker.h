@@ -52,7 +52,7 @@ struct ConnectionLimit {
 /// One thread with its event loop: accepts from the shared listeners, and serves what it accepted
 /// to the end. Nothing is shared with other workers but the listeners and the limit. The methods
 /// belong to the worker's own thread; other threads reach it with Post().
-class Worker {
+class Worker : private net::EventLoop::Timer {
  public:
   struct Options {
     ServerConnection::Options connection;
@@ -68,7 +68,7 @@ class Worker {
                                                         ConnectionLimit* limit,
                                                         const MakeSource& make_source,
                                                         std::shared_ptr<AccessLogFile> log_file);
-  ~Worker();
+  ~Worker() override;
 
   /// Starts the thread. `name`: at most 15 bytes, for ps and top.
   void Start(const std::string& name);
@@ -98,6 +98,11 @@ class Worker {
   void Record(const net::Endpoint& peer, const FinishedAnswer& answer);
   void Close(Connection* connection, ServerConnection::End end);
   void PublishSendBuffer();
+  /// Advances `connection` once its peer has had time to close, some milliseconds from now. The
+  /// last thing that most peers do is to close; being woken for each such end, in the middle of
+  /// others' requests, would cost more than the request itself.
+  void Linger(Connection* connection);
+  void CancelLinger(Connection* connection);
   /// Connections whose peers take nothing, longest blocked first.
   std::list<Connection*>& blocked() { return blocked_; }
   /// Shrinks some of them. What they hold cannot be taken back; they shall not fill up again.
@@ -109,6 +114,8 @@ class Worker {
   Worker(const Options& options, std::unique_ptr<net::EventLoop> loop, ConnectionLimit* limit,
          std::shared_ptr<AccessLogFile> log_file);
   void FormatDate();
+  void EndLingering(Duration time_min);
+  void OnTimer() override;
   void Adopt(UniqueFd socket, const net::Endpoint& peer);
 
   Options options_;
@@ -121,6 +128,7 @@ class Worker {
   std::vector<std::unique_ptr<ListenerWatcher>> listeners_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::list<Connection*> blocked_;
+  std::list<Connection*> lingering_;  ///< the longest lingering first
   std::array<char, 16384> read_buffer_;
   std::string http_date_;
   TimePoint date_time_;
