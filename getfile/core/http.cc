@@ -82,26 +82,6 @@ std::optional<std::string> DecodePath(std::string_view text) {
   return path;
 }
 
-std::string EncodePath(std::string_view path) {
-  constexpr std::string_view kPlain = "/-._~!$&'()*+,;=:@";
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : path) {
-    if (std::string_view("/").find(c) != std::string_view::npos || IsTokenChar(c) ||
-        kPlain.find(c) != std::string_view::npos) {
-      if (c != '%' && c != '#' && c != '^' && c != '`' && c != '|') {
-        out.push_back(c);
-        continue;
-      }
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    out.push_back('%');
-    out.push_back(kHex[byte >> 4U]);
-    out.push_back(kHex[byte & 0xfU]);
-  }
-  return out;
-}
-
 int ParseTarget(std::string_view target, Request* request) {
   // Visible ASCII and bytes above it (which no strict client sends, and every server takes).
   for (const char c : target) {
@@ -400,7 +380,7 @@ HttpAnswer AnswerWithCode(const Request& request, int code, const HttpContext& c
   if (code == 405) AppendLine(head, "Allow", "GET, HEAD");
   if (code == 301) {
     // One leading slash only: "//host" would lead to another server.
-    const std::string path = EncodePath(request.path);
+    const std::string path = PercentEncodePath(request.path);
     AppendLine(head, "Location",
                "/" + path.substr(std::min(path.find_first_not_of('/'), path.size())) + "/" +
                    request.query);
