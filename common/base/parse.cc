@@ -32,6 +32,24 @@ std::string EscapeBytes(std::string_view bytes) {
   return out;
 }
 
+std::string PercentEncodePath(std::string_view path) {
+  constexpr std::string_view kPlain =
+      "/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  constexpr std::string_view kUpperHexDigits = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : path) {
+    if (kPlain.find(c) != std::string_view::npos) {
+      out.push_back(c);
+      continue;
+    }
+    const auto byte = static_cast<unsigned char>(c);
+    out.push_back('%');
+    out.push_back(kUpperHexDigits[byte >> 4U]);
+    out.push_back(kUpperHexDigits[byte & 0xfU]);
+  }
+  return out;
+}
+
 std::string ToHex(std::string_view bytes) {
   std::string out;
   out.reserve(bytes.size() * 2);

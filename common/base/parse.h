@@ -13,6 +13,9 @@ std::optional<std::uint64_t> ParseDecimal(std::string_view text);
 /// Bytes made safe for one log line: printable ASCII as it is, the rest and `"` `\` as \xNN.
 std::string EscapeBytes(std::string_view bytes);
 
+/// A path as it stands in a URL: unreserved characters and `/` as they are, the rest as %XX.
+std::string PercentEncodePath(std::string_view path);
+
 /// Lower-case hexadecimal of `bytes`.
 std::string ToHex(std::string_view bytes);
 

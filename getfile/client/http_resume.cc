@@ -20,20 +20,6 @@
 namespace ds::getfile {
 namespace {
 
-std::string PercentEncode(std::string_view path) {
-  constexpr std::string_view kPlain =
-      "/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-  std::string out;
-  for (const char c : path) {
-    if (kPlain.find(c) != std::string_view::npos) {
-      out += c;
-    } else {
-      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return out;
-}
-
 std::string ReadAll(int fd) {
   std::string text;
   char buffer[512];
@@ -274,7 +260,7 @@ HttpResume::Result HttpResume::Fetch(const std::string& path) {
   curl_easy_reset(curl_);
   const std::string host =
       options_.host.find(':') == std::string::npos ? options_.host : "[" + options_.host + "]";
-  const std::string url = fmt::format("http://{}:{}{}", host, options_.port, PercentEncode(path));
+  const std::string url = fmt::format("http://{}:{}{}", host, options_.port, PercentEncodePath(path));
   const long timeout_s = std::max<long>(
       1, static_cast<long>(std::chrono::ceil<std::chrono::seconds>(options_.timeout).count()));
   curl_easy_setopt(curl_, CURLOPT_URL, url.c_str());

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -28,11 +29,29 @@ const char* Name(AnswerStatus status);
 inline constexpr std::size_t kPathBytesMax = 4096;
 inline constexpr std::size_t kHeaderBytesMax = 8192;
 
-/// A well-formed request. Paths are bytes; they begin with '/' and have no blank and no control
-/// byte in them.
+enum class Protocol { kGetfile, kHttp };
+
+/// What an HTTP request asks beside the path; empty: not asked.
+struct Conditions {
+  std::string range;
+  std::string if_range;
+  std::string if_match;
+  std::string if_none_match;
+  std::optional<std::int64_t> if_modified_since;  ///< seconds since 1970
+  std::optional<std::int64_t> if_unmodified_since;
+};
+
+/// A well-formed request. Paths are bytes and begin with '/'. By GETFILE they have no blank and no
+/// control byte in them; by HTTP they are percent-decoded and may have any byte but NUL.
 struct Request {
+  Protocol protocol = Protocol::kGetfile;
   std::string path;
   bool keep_alive = false;  ///< the connection may carry another request after the answer
+  // HTTP only:
+  bool head = false;      ///< HEAD: the answer without its body
+  bool http_1_0 = false;  ///< the client is of HTTP/1.0
+  std::string query;      ///< with its question mark; plays no part in the lookup
+  Conditions conditions;
 };
 
 /// Whether `path` may stand in a request: what the parser would accept.

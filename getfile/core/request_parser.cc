@@ -4,11 +4,13 @@
 #include <utility>
 
 #include "common/base/check.h"
+#include "getfile/core/http.h"
 
 namespace ds::getfile {
 namespace {
 
-constexpr std::string_view kPrefix = "GETFILE GET /";
+constexpr std::string_view kScheme = "GETFILE ";
+constexpr std::string_view kPrefix = "GET /";
 constexpr std::string_view kKeepAlive = "Connection: keep-alive\r\n";
 
 bool IsPathByte(char c) {
@@ -53,6 +55,10 @@ RequestParser::State RequestParser::state() const {
 std::size_t RequestParser::Feed(std::string_view bytes) {
   std::size_t consumed = 0;
   while (consumed < bytes.size() && state() == State::kIncomplete) {
+    if (step_ == Step::kHttp) {
+      consumed += FeedHttp(bytes.substr(consumed));
+      break;
+    }
     if (step_ == Step::kPath) {  // the one part of any length goes over in one piece
       const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(consumed);
       const auto end = std::find_if_not(begin, bytes.end(), IsPathByte);
@@ -71,8 +77,63 @@ std::size_t RequestParser::Feed(std::string_view bytes) {
   return consumed;
 }
 
+/// Takes lines up to the empty one.
+std::size_t RequestParser::FeedHttp(std::string_view bytes) {
+  std::size_t consumed = 0;
+  while (consumed < bytes.size()) {
+    const std::size_t end = bytes.find('\n', consumed);
+    const std::size_t next = end == std::string_view::npos ? bytes.size() : end + 1;
+    if (text_.size() + (next - consumed) > kHeaderBytesMax) {
+      http_code_ = 431;
+      step_ = Step::kInvalid;
+      return consumed;
+    }
+    text_.append(bytes.substr(consumed, next - consumed));
+    consumed = next;
+    if (end == std::string_view::npos) return consumed;
+    const std::string_view line = std::string_view(text_).substr(line_begin_);
+    line_begin_ = text_.size();
+    if (line == "\r\n" || line == "\n") {
+      http_code_ = ParseHttpRequest(text_, &request_);
+      step_ = http_code_ == 0 ? Step::kDone : Step::kInvalid;
+      return consumed;
+    }
+  }
+  return consumed;
+}
+
+/// Decides on the protocol as soon as the bytes allow it.
+RequestParser::Step RequestParser::Sniff(char c) {
+  text_.push_back(c);
+  const std::string_view seen = text_;
+  // An empty line in front of a request is ignored by HTTP (RFC 9112 section 2.2), and only there.
+  if (seen == "\r") return Step::kSniff;
+  if (seen == "\r\n") {
+    text_.clear();
+    request_.protocol = Protocol::kHttp;
+    http_code_ = 400;
+    return Step::kSniff;
+  }
+  const bool may_be_getfile = request_.protocol == Protocol::kGetfile;
+  if (may_be_getfile && kScheme.starts_with(seen)) {
+    return seen == kScheme ? Step::kPrefix : Step::kSniff;
+  }
+  for (const std::string_view method : {"GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "OPTIONS ",
+                                        "TRACE ", "CONNECT ", "PATCH ", "PRI "}) {
+    if (!method.starts_with(seen)) continue;
+    if (seen != method) return Step::kSniff;
+    request_.protocol = Protocol::kHttp;
+    return Step::kHttp;
+  }
+  return Step::kInvalid;
+}
+
 RequestParser::Step RequestParser::Next(char c) {
   switch (step_) {
+    case Step::kSniff:
+      return Sniff(c);
+    case Step::kHttp:
+      break;
     case Step::kPrefix:
       if (c != kPrefix[literal_next_]) return Step::kInvalid;
       if (++literal_next_ < kPrefix.size()) return Step::kPrefix;
@@ -103,7 +164,11 @@ RequestParser::Step RequestParser::Next(char c) {
 Request RequestParser::TakeRequest() {
   CHECK(state() == State::kComplete);
   Request request = std::move(request_);
-  *this = RequestParser();
+  request_ = Request();
+  text_.clear();
+  line_begin_ = 0;
+  literal_next_ = 0;
+  step_ = Step::kSniff;
   return request;
 }
 

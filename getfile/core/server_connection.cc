@@ -11,6 +11,20 @@ namespace {
 constexpr Duration kRefusedHeaderTimeout = std::chrono::seconds(1);
 constexpr Duration kDrainCheckInterval = std::chrono::seconds(1);
 
+int HttpCodeOf(AnswerStatus status) {
+  switch (status) {
+    case AnswerStatus::kOk:
+      return 200;
+    case AnswerStatus::kFileNotFound:
+      return 404;
+    case AnswerStatus::kInvalid:
+      return 400;
+    case AnswerStatus::kError:
+      break;
+  }
+  return 500;
+}
+
 }  // namespace
 
 ServerConnection::ServerConnection(const Options* options, TimePoint now, bool refuse)
@@ -34,37 +48,83 @@ void ServerConnection::ReadRequest(TimePoint now) {
     case RequestParser::State::kIncomplete:
       return;
     case RequestParser::State::kInvalid:
-      request_ = Request();
-      request_time_ = now;
-      return BeginAnswer(AnswerStatus::kInvalid, 0, now);
+      return Refuse(AnswerStatus::kInvalid, parser_.http_code(), now);
     case RequestParser::State::kComplete:
       request_ = parser_.TakeRequest();
       request_time_ = now;
-      if (refuse_) return BeginAnswer(AnswerStatus::kError, 0, now);
+      if (refuse_) {
+        if (request_.protocol == Protocol::kHttp) {
+          return BeginHttpAnswer(AnswerWithCode(request_, 503, http_context()), now);
+        }
+        return BeginAnswer(AnswerStatus::kError, 0, now);
+      }
       phase_ = Phase::kLookup;
       deadline_.reset();
       return;
   }
 }
 
+/// Answers a request that could not be read to its end; the connection ends with it, since nobody
+/// knows where the next one would begin.
+void ServerConnection::Refuse(AnswerStatus status, int http_code, TimePoint now) {
+  request_ = Request();
+  request_.protocol = parser_.protocol();
+  request_.head = parser_.partial_request().head;
+  request_time_ = now;
+  if (request_.protocol == Protocol::kHttp) {
+    return BeginHttpAnswer(AnswerWithCode(request_, http_code, http_context()), now);
+  }
+  BeginAnswer(status, 0, now);
+}
+
 void ServerConnection::HandleEndOfInput(TimePoint now) {
   if (phase_ == Phase::kDraining || !parser_.started()) return Close(End::kDone, false);
   CHECK(phase_ == Phase::kReading);
-  request_ = Request();
-  request_time_ = now;
-  BeginAnswer(AnswerStatus::kInvalid, 0, now);
+  Refuse(AnswerStatus::kInvalid, 400, now);
 }
 
 void ServerConnection::HandleLookup(const LookupAnswer& answer, TimePoint now) {
   CHECK(phase_ == Phase::kLookup && answer.status != AnswerStatus::kInvalid);
-  BeginAnswer(answer.status, answer.status == AnswerStatus::kOk ? answer.length : 0, now);
+  const bool found = answer.status == AnswerStatus::kOk;
+  if (request_.protocol == Protocol::kGetfile) {
+    return BeginAnswer(answer.status, found ? answer.length : 0, now);
+  }
+  if (found) {
+    CHECK(answer.fields != nullptr);
+    return BeginHttpAnswer(
+        AnswerWithContent(request_, *answer.fields, answer.length, http_context()), now);
+  }
+  const int code = answer.is_folder                              ? 301
+                   : answer.status == AnswerStatus::kFileNotFound ? 404
+                                                                  : 500;
+  BeginHttpAnswer(AnswerWithCode(request_, code, http_context()), now);
+}
+
+HttpContext ServerConnection::http_context() const {
+  return {.date = options_->http_date != nullptr ? std::string_view(*options_->http_date)
+                                                 : "Thu, 01 Jan 1970 00:00:00 GMT",
+          .keep_alive = KeepsAlive()};
+}
+
+void ServerConnection::BeginHttpAnswer(HttpAnswer answer, TimePoint now) {
+  BeginAnswer(answer.code < 400    ? AnswerStatus::kOk
+              : answer.code == 404 ? AnswerStatus::kFileNotFound
+              : answer.code < 500  ? AnswerStatus::kInvalid
+                                   : AnswerStatus::kError,
+              answer.body_length, now);
+  http_code_ = answer.code;
+  head_ = std::move(answer.head);
+  body_first_ = answer.body_first;
 }
 
 void ServerConnection::BeginAnswer(AnswerStatus status, std::uint64_t length, TimePoint now) {
   phase_ = Phase::kSending;
   status_ = status;
+  http_code_ = HttpCodeOf(status);
+  last_answer_ = !KeepsAlive();
   head_ = FormatAnswer(options_->dialect, status, length);
   head_sent_ = 0;
+  body_first_ = 0;
   body_length_ = length;
   body_sent_ = 0;
   deadline_ = now + options_->progress_timeout;
@@ -123,9 +183,7 @@ void ServerConnection::HandleTimeout(std::uint64_t unacknowledged, TimePoint now
         // Between two answers: what the peer has not taken of the last one is still on its way.
         return unacknowledged == 0 ? Close(End::kHeaderTimeout, false) : BeginDraining(now);
       }
-      request_ = Request();
-      request_time_ = now;
-      return BeginAnswer(AnswerStatus::kInvalid, 0, now);
+      return Refuse(AnswerStatus::kInvalid, 408, now);
     case Phase::kSending:
       RecordFinished(now);
       // A reset, not a close: the kernel would keep what the peer does not take for minutes.
@@ -152,8 +210,11 @@ void ServerConnection::BeginShutdown() {
 }
 
 void ServerConnection::RecordFinished(TimePoint now) {
-  finished_ = FinishedAnswer{.path = std::move(request_.path),
+  finished_ = FinishedAnswer{.protocol = request_.protocol,
+                             .head = request_.head,
+                             .path = std::move(request_.path),
                              .status = status_,
+                             .http_code = http_code_,
                              .body_length = body_length_,
                              .body_sent = body_sent_,
                              .elapsed = now - request_time_};

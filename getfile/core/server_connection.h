@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "common/base/time.h"
+#include "getfile/core/http.h"
 #include "getfile/core/protocol.h"
 #include "getfile/core/request_parser.h"
 
@@ -16,25 +17,35 @@ namespace ds::getfile {
 struct LookupAnswer {
   AnswerStatus status = AnswerStatus::kError;  ///< never kInvalid
   std::uint64_t length = 0;                    ///< of the body, bytes; counts for kOk only
+  /// What HTTP says about the content; set for kOk. Read during HandleLookup() only.
+  const ContentFields* fields = nullptr;
+  /// With kFileNotFound: the path names a folder, which HTTP redirects to its slash.
+  bool is_folder = false;
 };
 
 /// An answer that is over, for counters and the access log.
 struct FinishedAnswer {
-  std::string path;  ///< empty when the request was invalid
-  AnswerStatus status = AnswerStatus::kError;
+  Protocol protocol = Protocol::kGetfile;
+  bool head = false;  ///< the method was HEAD
+  std::string path;   ///< empty when the request was invalid
+  AnswerStatus status = AnswerStatus::kError;  ///< or what is nearest to the HTTP code
+  int http_code = 0;                           ///< or what is nearest to the status
   std::uint64_t body_length = 0;
   std::uint64_t body_sent = 0;  ///< less than body_length: broken off
   Duration elapsed{};           ///< from the end of the request's header
 };
 
-/// The server's side of one connection, without the socket: which bytes are read, when a lookup is
-/// asked for, what is sent, and every time limit. The shell looks at phase(), does what it says,
+/// The server's side of one connection, without the socket: which bytes are read, in which protocol,
+/// when a lookup is asked for, what is sent, and every time limit. The shell looks at phase(), does what it says,
 /// and reports what happened; there is nothing else it has to decide. Deadline-driven, single
 /// threaded.
 class ServerConnection {
  public:
   struct Options {
-    Dialect dialect = Dialect::kStandard;
+    Dialect dialect = Dialect::kStandard;  ///< of GETFILE answers
+    /// The Date of HTTP answers (IMF-fixdate), kept current by the shell; must outlive the
+    /// connection. Null: "Thu, 01 Jan 1970 00:00:00 GMT".
+    const std::string* http_date = nullptr;
     /// For a whole header, from the accept or from the last answer on, however it trickles in.
     Duration header_timeout = std::chrono::seconds(10);
     /// Without progress in an answer.
@@ -89,8 +100,10 @@ class ServerConnection {
   const Request& request() const { return request_; }
   /// The rest of the answer. REQUIRES: kSending.
   std::string_view head_left() const { return std::string_view(head_).substr(head_sent_); }
-  std::uint64_t body_offset() const { return body_sent_; }
+  std::uint64_t body_offset() const { return body_first_ + body_sent_; }
   std::uint64_t body_left() const { return body_length_ - body_sent_; }
+  /// The connection ends after this answer. REQUIRES: kSending.
+  bool last_answer() const { return last_answer_; }
   /// REQUIRES: kClosed.
   bool reset() const { return reset_; }
   End end() const { return end_; }
@@ -101,6 +114,10 @@ class ServerConnection {
  private:
   void ReadRequest(TimePoint now);
   void BeginAnswer(AnswerStatus status, std::uint64_t length, TimePoint now);
+  void BeginHttpAnswer(HttpAnswer answer, TimePoint now);
+  void Refuse(AnswerStatus status, int http_code, TimePoint now);
+  HttpContext http_context() const;
+  bool KeepsAlive() const { return request_.keep_alive && !refuse_ && !shutting_down_; }
   void EndAnswer(TimePoint now);
   void BeginDraining(TimePoint now);
   void RecordFinished(TimePoint now);
@@ -113,6 +130,8 @@ class ServerConnection {
   Phase phase_ = Phase::kReading;
   End end_ = End::kDone;
   AnswerStatus status_ = AnswerStatus::kError;
+  int http_code_ = 0;
+  bool last_answer_ = false;  ///< the connection ends after this one
   std::optional<TimePoint> deadline_;
   RequestParser parser_;
   std::string pipelined_;  ///< read with a request, belongs to the next ones; at most one read long
@@ -120,6 +139,7 @@ class ServerConnection {
   TimePoint request_time_;
   std::string head_;
   std::size_t head_sent_ = 0;
+  std::uint64_t body_first_ = 0;
   std::uint64_t body_length_ = 0;
   std::uint64_t body_sent_ = 0;
   TimePoint drain_progress_time_;

@@ -18,19 +18,10 @@ namespace {
 constexpr std::size_t kFlushBytes = 32U << 10U;
 constexpr Duration kFlushInterval = std::chrono::seconds(1);
 
-/// The HTTP code of the same meaning, which log tools understand.
-int CodeOf(AnswerStatus status) {
-  switch (status) {
-    case AnswerStatus::kOk:
-      return 200;
-    case AnswerStatus::kFileNotFound:
-      return 404;
-    case AnswerStatus::kInvalid:
-      return 400;
-    case AnswerStatus::kError:
-      break;
-  }
-  return 500;
+std::string RequestLine(const FinishedAnswer& answer) {
+  if (answer.path.empty()) return "-";
+  return fmt::format("{} {} {}", answer.head ? "HEAD" : "GET", EscapeBytes(answer.path),
+                     answer.protocol == Protocol::kHttp ? "HTTP" : "GETFILE");
 }
 
 }  // namespace
@@ -64,8 +55,7 @@ void AccessLog::Add(const std::string& peer, const FinishedAnswer& answer) {
     stamp_ = fmt::format("{:%d/%b/%Y:%H:%M:%S +0000}", fmt::gmtime(now));
   }
   fmt::format_to(std::back_inserter(buffer_), "{} - - [{}] \"{}\" {} {} {:.6f}\n", peer, stamp_,
-                 answer.path.empty() ? "-" : "GET " + EscapeBytes(answer.path) + " GETFILE",
-                 CodeOf(answer.status), answer.body_sent,
+                 RequestLine(answer), answer.http_code, answer.body_sent,
                  std::chrono::duration<double>(answer.elapsed).count());
   ++buffered_lines_;
   if (buffer_.size() >= kFlushBytes) return Flush();

@@ -28,6 +28,7 @@ class AccessLogFile {
 ///
 ///   127.0.0.1 - - [31/Jan/2026:12:00:00 +0000] "GET /a/b GETFILE" 200 1234 0.000123
 ///
+/// GETFILE answers have the HTTP code of the same meaning, which log tools understand.
 /// Written at 32 KiB or after a second. Lines that the disk does not take are dropped and counted.
 class AccessLog final : private net::EventLoop::Timer {
  public:

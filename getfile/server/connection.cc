@@ -35,6 +35,7 @@ Connection::~Connection() {
   net::EventLoop& loop = worker_->loop();
   if (in_loop_) loop.Forget(this);
   if (deferred_) loop.CancelDefer(this);
+  if (lingering) worker_->CancelLinger(this);
   loop.Cancel(this);
   Unblock();
   worker_->send_budget().Recharge(charged_, 0);
@@ -45,6 +46,7 @@ Connection::~Connection() {
 }
 
 void Connection::Advance() {
+  worker_->RefreshDate();
   turn_bytes_ = 0;
   for (int step = 0; step < kStepsPerTurn; ++step) {
     bool more = false;
@@ -63,6 +65,10 @@ void Connection::Advance() {
           draining_ = true;
           body_.reset();
           ::shutdown(socket_.get(), SHUT_WR);
+          if (!in_loop_) {  // see Worker::Linger()
+            worker_->Linger(this);
+            break;
+          }
         }
         more = Read();
         break;
@@ -90,7 +96,7 @@ void Connection::Advance() {
 /// Waits for events and for the next deadline.
 void Connection::Park() {
   net::EventLoop& loop = worker_->loop();
-  if (!in_loop_ && !deferred_) {
+  if (!in_loop_ && !deferred_ && !lingering) {
     // Only now: a connection that was served at its first look needs no place in the epoll set.
     // Adding reports what has happened since.
     const auto added = loop.Add(socket_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
@@ -161,7 +167,8 @@ bool Connection::Send() {
   const std::uint64_t left = core_.body_left();
   Body::Sent sent;
   if (left == 0) {
-    const ssize_t n = ::send(socket_.get(), head.data(), head.size(), MSG_NOSIGNAL);
+    const ssize_t n = ::send(socket_.get(), head.data(), head.size(),
+                             MSG_NOSIGNAL | (core_.last_answer() ? MSG_MORE : 0));
     if (n >= 0) {
       sent.bytes = static_cast<std::uint64_t>(n);
       if (sent.bytes < head.size()) sent.outcome = Body::Outcome::kSocketFull;
@@ -177,7 +184,9 @@ bool Connection::Send() {
       if (left > initial && allowance_ == 0) SetAllowance(initial);
     }
     const std::uint64_t chunk = allowance_ == 0 ? left : std::min(left, allowance_);
-    sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk);
+    // The last answer's last segment leaves together with the end of the stream.
+    sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk,
+                       core_.last_answer() && chunk == left);
   }
   const TimePoint now = std::chrono::steady_clock::now();
   sent_since_measured_ += sent.bytes;

@@ -34,7 +34,12 @@ class Connection final : private net::EventLoop::Watcher,
   void Shrink();
 
   TimePoint blocked_time() const { return blocked_time_; }
-  std::size_t index = 0;  ///< in the worker's list of connections; the worker's own
+
+  // The worker's own notes.
+  std::size_t index = 0;   ///< in its list of connections
+  bool lingering = false;  ///< in its list of lingering connections
+  TimePoint linger_begin;
+  std::list<Connection*>::iterator linger_place;
 
  private:
   void OnEvents(std::uint32_t events) override;

@@ -1,19 +1,27 @@
 #include "getfile/server/file_source.h"
 
+#include <fmt/format.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <ctime>
 #include <utility>
 
+#include "common/base/http_date.h"
 #include "common/base/unique_fd.h"
+#include "getfile/server/media_types.h"
 
 namespace ds::getfile {
 namespace {
 
 constexpr Duration kUnusedAfter = std::chrono::seconds(60);
 constexpr Duration kSweepInterval = std::chrono::seconds(10);
+constexpr std::uint64_t kContentBytesMax = 16384;
 
 Body::Outcome OutcomeOfErrno(int error) {
   return error == EAGAIN || error == EWOULDBLOCK ? Body::Outcome::kSocketFull
@@ -41,8 +49,18 @@ AnswerStatus StatusOfErrno(int error) {
 /// One open regular file. Positional reads only, so any number of connections share it.
 class FileSource::OpenFile final : public Body {
  public:
-  OpenFile(UniqueFd fd, const struct stat& info) : fd_(std::move(fd)), info_(info) {}
+  OpenFile(UniqueFd fd, const struct stat& info, const std::string& path)
+      : fd_(std::move(fd)), info_(info) {
+    fields_.content_type = MediaTypes::OfThisMachine().TypeOf(path);
+    // Strong: it changes with every write, to the nanosecond, and with every replacement.
+    fields_.etag = fmt::format("\"{:x}-{:x}-{:x}{:08x}\"", info.st_ino, info.st_size,
+                               info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+    fields_.last_modified = FormatHttpDate(info.st_mtim.tv_sec);
+    fields_.modified_unix_s = info.st_mtim.tv_sec;
+    LoadContent();
+  }
 
+  const ContentFields& fields() const { return fields_; }
   std::uint64_t size() const { return static_cast<std::uint64_t>(info_.st_size); }
   bool SameAs(const struct stat& other) const {
     return info_.st_dev == other.st_dev && info_.st_ino == other.st_ino &&
@@ -52,8 +70,49 @@ class FileSource::OpenFile final : public Body {
            info_.st_ctim.tv_nsec == other.st_ctim.tv_nsec;
   }
 
-  Sent Send(int socket, std::string_view head, std::uint64_t offset,
-            std::uint64_t bytes_max) override {
+  /// Keeps the content in memory, so that head and body go out in one system call. Not for a file
+  /// that was written just now: another write within the same tick of the file system's clock would
+  /// leave no trace in its times.
+  void LoadContent() {
+    constexpr std::int64_t kSettledAfter_s = 2;
+    if (size() == 0 || size() > kContentBytesMax) return;
+    if (std::time(nullptr) - std::max(info_.st_mtim.tv_sec, info_.st_ctim.tv_sec) <
+        kSettledAfter_s) {
+      return;
+    }
+    std::string content(size(), '\0');
+    const ssize_t n = ::pread(fd_.get(), content.data(), content.size(), 0);
+    if (n == static_cast<ssize_t>(content.size())) content_ = std::move(content);
+  }
+  std::size_t content_bytes() const { return content_.size(); }
+
+  Sent Send(int socket, std::string_view head, std::uint64_t offset, std::uint64_t bytes_max,
+            bool hold) override {
+    return content_.empty() ? SendFromFile(socket, head, offset, bytes_max)
+                            : SendContent(socket, head, offset, bytes_max, hold);
+  }
+
+ private:
+  Sent SendContent(int socket, std::string_view head, std::uint64_t offset,
+                   std::uint64_t bytes_max, bool hold) {
+    const std::uint64_t length = std::min(bytes_max, content_.size() - offset);
+    iovec parts[2] = {{const_cast<char*>(head.data()), head.size()},
+                      {content_.data() + offset, length}};
+    const msghdr message{.msg_name = nullptr,
+                         .msg_namelen = 0,
+                         .msg_iov = parts,
+                         .msg_iovlen = 2,
+                         .msg_control = nullptr,
+                         .msg_controllen = 0,
+                         .msg_flags = 0};
+    const ssize_t n = ::sendmsg(socket, &message, MSG_NOSIGNAL | (hold ? MSG_MORE : 0));
+    if (n < 0) return {OutcomeOfErrno(errno), 0};
+    const auto bytes = static_cast<std::uint64_t>(n);
+    return {bytes < head.size() + length ? Outcome::kSocketFull : Outcome::kSent, bytes};
+  }
+
+  Sent SendFromFile(int socket, std::string_view head, std::uint64_t offset,
+                    std::uint64_t bytes_max) const {
     Sent sent;
     if (!head.empty()) {
       // MSG_MORE: head and first body bytes share a segment.
@@ -80,15 +139,17 @@ class FileSource::OpenFile final : public Body {
     }
   }
 
- private:
   const UniqueFd fd_;
   const struct stat info_;
+  ContentFields fields_;
+  std::string content_;
 };
 
 struct FileSource::Opened {
   UniqueFd fd;
   struct stat info {};
   AnswerStatus status = AnswerStatus::kOk;
+  bool is_folder = false;
 };
 
 FileSource::FileSource(net::EventLoop* loop, std::shared_ptr<const FileTree> tree,
@@ -99,11 +160,21 @@ FileSource::~FileSource() { loop_->Cancel(this); }
 
 std::variant<LookupResult, std::unique_ptr<PendingLookup>> FileSource::Lookup(
     const Request& request, LookupSink* /*sink*/) {
+  if (request.protocol == Protocol::kHttp && request.path.ends_with('/')) {
+    return LookupPath(tree_->IndexOf(request.path));
+  }
+  return LookupPath(request.path);
+}
+
+LookupResult FileSource::LookupPath(const std::string& path) {
   const TimePoint now = loop_->now();
   const auto found = [](const std::shared_ptr<OpenFile>& file) {
-    return LookupResult{{AnswerStatus::kOk, file->size()}, file->size() > 0 ? file : nullptr};
+    return LookupResult{{.status = AnswerStatus::kOk,
+                         .length = file->size(),
+                         .fields = &file->fields()},
+                        file};
   };
-  const auto cached = by_path_.find(request.path);
+  const auto cached = by_path_.find(path);
   if (cached != by_path_.end() && now - cached->second->checked_time < options_.revalidate) {
     Entry& entry = *cached->second;
     entry.used_time = now;
@@ -111,24 +182,24 @@ std::variant<LookupResult, std::unique_ptr<PendingLookup>> FileSource::Lookup(
     return found(entry.file);
   }
 
-  Opened opened = Open(request.path);
+  Opened opened = Open(path);
   if (opened.status != AnswerStatus::kOk) {
     if (cached != by_path_.end()) Evict(cached->second);
-    return LookupResult{{opened.status, 0}, nullptr};
+    return {{.status = opened.status, .is_folder = opened.is_folder}, nullptr};
   }
   if (cached != by_path_.end()) {
     Entry& entry = *cached->second;
     if (!entry.file->SameAs(opened.info)) {
-      entry.file = std::make_shared<OpenFile>(std::move(opened.fd), opened.info);
+      entry.file = std::make_shared<OpenFile>(std::move(opened.fd), opened.info, path);
     }
     entry.checked_time = entry.used_time = now;
     entries_.splice(entries_.begin(), entries_, cached->second);
     return found(entry.file);
   }
-  auto file = std::make_shared<OpenFile>(std::move(opened.fd), opened.info);
+  auto file = std::make_shared<OpenFile>(std::move(opened.fd), opened.info, path);
   if (options_.open_files_max == 0) return found(file);
   if (entries_.size() >= options_.open_files_max) Evict(std::prev(entries_.end()));
-  entries_.push_front({request.path, file, now, now});
+  entries_.push_front({path, file, now, now});
   by_path_.emplace(entries_.front().path, entries_.begin());
   if (!armed()) loop_->Arm(this, now + kSweepInterval);
   return found(file);
@@ -152,6 +223,7 @@ FileSource::Opened FileSource::Open(const std::string& path) {
     opened.status = AnswerStatus::kError;
   } else if (!S_ISREG(opened.info.st_mode)) {
     opened.status = AnswerStatus::kFileNotFound;
+    opened.is_folder = S_ISDIR(opened.info.st_mode);
   }
   return opened;
 }

@@ -48,6 +48,7 @@ class FileSource final : public ContentSource, private net::EventLoop::Timer {
   };
   using EntryList = std::list<Entry>;
 
+  LookupResult LookupPath(const std::string& path);
   /// A descriptor of a regular file, or the status that says why there is none.
   struct Opened;
   Opened Open(const std::string& path);

@@ -74,6 +74,11 @@ absl::StatusOr<std::shared_ptr<const FileTree>> FileTree::FromContentFile(const 
   return tree;
 }
 
+std::string FileTree::IndexOf(const std::string& request_path) const {
+  if (!root_ && file_of_key_.contains(request_path)) return request_path;
+  return request_path + "index.html";
+}
+
 int FileTree::Open(const std::string& request_path) const {
   if (root_) {
     if (!dot_files_ && HasDotFile(request_path)) return -ENOENT;

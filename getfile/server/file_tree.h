@@ -22,6 +22,10 @@ class FileTree {
   /// stands in the message of the error (kInvalidArgument).
   static absl::StatusOr<std::shared_ptr<const FileTree>> FromContentFile(const std::string& path);
 
+  /// The path of what stands for the folder `request_path`, which ends in a slash: its index.html,
+  /// or in a content file an entry of just this name.
+  std::string IndexOf(const std::string& request_path) const;
+
   /// Opens the file for reading: a descriptor, or a negative errno. It need not be a regular file.
   int Open(const std::string& request_path) const;
 

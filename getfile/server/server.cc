@@ -170,13 +170,18 @@ void Server::Collect(daemon::MetricsPage& page) const {
   const auto counter = [&](Counter WorkerCounters::*member) {
     return sum([member](const WorkerCounters& counters) { return (counters.*member).Get(); });
   };
-  for (const AnswerStatus status : {AnswerStatus::kOk, AnswerStatus::kFileNotFound,
-                                    AnswerStatus::kError, AnswerStatus::kInvalid}) {
-    page.Count("getfile_requests_total", "Answered requests by status.",
-               sum([status](const WorkerCounters& counters) {
-                 return counters.answers[static_cast<std::size_t>(status)].Get();
-               }),
-               {{"status", Name(status)}});
+  for (const auto& [protocol, protocol_name] :
+       {std::pair(Protocol::kGetfile, "getfile"), std::pair(Protocol::kHttp, "http")}) {
+    for (const AnswerStatus status : {AnswerStatus::kOk, AnswerStatus::kFileNotFound,
+                                      AnswerStatus::kError, AnswerStatus::kInvalid}) {
+      page.Count("getfile_requests_total",
+                 "Answered requests by protocol and status (HTTP codes by the nearest status).",
+                 sum([row = static_cast<std::size_t>(protocol),
+                      column = static_cast<std::size_t>(status)](const WorkerCounters& counters) {
+                   return counters.answers[row][column].Get();
+                 }),
+                 {{"protocol", protocol_name}, {"status", Name(status)}});
+    }
   }
   page.Count("getfile_answers_broken_total", "Answers that were not sent to their end.",
              counter(&WorkerCounters::answers_broken));

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/base/http_date.h"
 
 namespace ds::getfile {
 namespace {
@@ -17,6 +19,11 @@ constexpr int kAcceptsPerTurn = 64;
 constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 constexpr Duration kShrinkAfter = std::chrono::seconds(1);
 constexpr int kShrinksPerCall = 4;
+/// How long a peer gets to close while others keep the worker busy, and when nothing else happens.
+/// The second is longer than the kernel's tick: an earlier timer would be set in hardware each time
+/// the worker waits.
+constexpr Duration kLingerTime = std::chrono::milliseconds(1);
+constexpr Duration kLingerTimeIdle = std::chrono::milliseconds(20);
 
 }  // namespace
 
@@ -107,12 +114,21 @@ Worker::Worker(const Options& options, std::unique_ptr<net::EventLoop> loop, Con
       loop_(std::move(loop)),
       limit_(limit),
       send_budget_(options.send_buffer_bytes, limit->connections_max),
-      access_log_(loop_.get(), std::move(log_file)) {}
+      access_log_(loop_.get(), std::move(log_file)) {
+  options_.connection.http_date = &http_date_;
+  FormatDate();
+}
+
+void Worker::FormatDate() {
+  http_date_ = FormatHttpDate(std::time(nullptr));
+  date_time_ = loop_->now();
+}
 
 Worker::~Worker() {
   Stop();
   connections_.clear();
   listeners_.clear();
+  loop_->Cancel(this);
 }
 
 void Worker::Start(const std::string& name) {
@@ -174,12 +190,40 @@ void Worker::PublishSendBuffer() {
 }
 
 void Worker::Record(const net::Endpoint& peer, const FinishedAnswer& answer) {
-  counters_.answers[static_cast<std::size_t>(answer.status)].Add();
+  counters_
+      .answers[static_cast<std::size_t>(answer.protocol)][static_cast<std::size_t>(answer.status)]
+      .Add();
   counters_.body_bytes.Add(answer.body_sent);
   if (answer.body_sent < answer.body_length) counters_.answers_broken.Add();
   counters_.answer_ns.Record(static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(answer.elapsed).count()));
   if (access_log_.enabled()) access_log_.Add(peer.Host(), answer);
+}
+
+void Worker::Linger(Connection* connection) {
+  EndLingering(kLingerTime);
+  connection->lingering = true;
+  connection->linger_begin = loop_->now();
+  connection->linger_place = lingering_.insert(lingering_.end(), connection);
+  if (!armed()) loop_->Arm(this, loop_->now() + kLingerTimeIdle);
+}
+
+void Worker::CancelLinger(Connection* connection) {
+  connection->lingering = false;
+  lingering_.erase(connection->linger_place);
+}
+
+void Worker::EndLingering(Duration time_min) {
+  while (!lingering_.empty() && loop_->now() - lingering_.front()->linger_begin >= time_min) {
+    Connection* const connection = lingering_.front();
+    CancelLinger(connection);
+    connection->Advance();  // may destroy it
+  }
+}
+
+void Worker::OnTimer() {
+  EndLingering(kLingerTimeIdle / 2);
+  if (!lingering_.empty()) loop_->Arm(this, loop_->now() + kLingerTimeIdle);
 }
 
 void Worker::ShrinkBlocked() {

@@ -26,7 +26,8 @@ namespace ds::getfile {
 
 /// What one worker counts. Written by the worker, read by the scrape.
 struct alignas(64) WorkerCounters {
-  std::array<Counter, kAnswerStatusCount> answers;  ///< by AnswerStatus
+  /// By Protocol and AnswerStatus.
+  std::array<std::array<Counter, kAnswerStatusCount>, 2> answers;
   Counter answers_broken;                           ///< of those, not sent to the end
   Counter body_bytes;
   Counter accepted;
@@ -51,7 +52,7 @@ struct ConnectionLimit {
 /// One thread with its event loop: accepts from the shared listeners, and serves what it accepted
 /// to the end. Nothing is shared with other workers but the listeners and the limit. The methods
 /// belong to the worker's own thread; other threads reach it with Post().
-class Worker {
+class Worker : private net::EventLoop::Timer {
  public:
   struct Options {
     ServerConnection::Options connection;
@@ -67,7 +68,7 @@ class Worker {
                                                         ConnectionLimit* limit,
                                                         const MakeSource& make_source,
                                                         std::shared_ptr<AccessLogFile> log_file);
-  ~Worker();
+  ~Worker() override;
 
   /// Starts the thread. `name`: at most 15 bytes, for ps and top.
   void Start(const std::string& name);
@@ -88,11 +89,20 @@ class Worker {
   net::EventLoop& loop() { return *loop_; }
   ContentSource& source() { return *source_; }
   const ServerConnection::Options& connection_options() const { return options_.connection; }
+  /// Makes the date of HTTP answers current.
+  void RefreshDate() {
+    if (loop_->now() - date_time_ >= std::chrono::seconds(1)) FormatDate();
+  }
   SendBudget& send_budget() { return send_budget_; }
   std::array<char, 16384>& read_buffer() { return read_buffer_; }
   void Record(const net::Endpoint& peer, const FinishedAnswer& answer);
   void Close(Connection* connection, ServerConnection::End end);
   void PublishSendBuffer();
+  /// Advances `connection` once its peer has had time to close, some milliseconds from now. The
+  /// last thing that most peers do is to close; being woken for each such end, in the middle of
+  /// others' requests, would cost more than the request itself.
+  void Linger(Connection* connection);
+  void CancelLinger(Connection* connection);
   /// Connections whose peers take nothing, longest blocked first.
   std::list<Connection*>& blocked() { return blocked_; }
   /// Shrinks some of them. What they hold cannot be taken back; they shall not fill up again.
@@ -103,9 +113,12 @@ class Worker {
 
   Worker(const Options& options, std::unique_ptr<net::EventLoop> loop, ConnectionLimit* limit,
          std::shared_ptr<AccessLogFile> log_file);
+  void FormatDate();
+  void EndLingering(Duration time_min);
+  void OnTimer() override;
   void Adopt(UniqueFd socket, const net::Endpoint& peer);
 
-  const Options options_;
+  Options options_;
   const std::unique_ptr<net::EventLoop> loop_;
   ConnectionLimit* const limit_;
   std::unique_ptr<ContentSource> source_;
@@ -115,7 +128,10 @@ class Worker {
   std::vector<std::unique_ptr<ListenerWatcher>> listeners_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::list<Connection*> blocked_;
+  std::list<Connection*> lingering_;  ///< the longest lingering first
   std::array<char, 16384> read_buffer_;
+  std::string http_date_;
+  TimePoint date_time_;
   bool shutting_down_ = false;
   std::function<void()> on_idle_;
   std::jthread thread_;

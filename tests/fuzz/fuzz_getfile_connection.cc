@@ -11,6 +11,11 @@ using ds::getfile::AnswerStatus;
 using ds::getfile::ServerConnection;
 using Phase = ServerConnection::Phase;
 
+const ds::getfile::ContentFields kFields{.content_type = "t/t",
+                                         .etag = "\"e\"",
+                                         .last_modified = "Sun, 06 Nov 1994 08:49:37 GMT",
+                                         .modified_unix_s = 784111777};
+
 /// The input is a script: each step's first byte chooses what happens (as far as the phase allows),
 /// the second how much. Nothing a peer, a source or the clock does may break an invariant.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -41,9 +46,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         }
         break;
       case Phase::kLookup:
-        CHECK(ds::getfile::IsRequestPath(connection.request().path));
-        connection.HandleLookup(
-            {static_cast<AnswerStatus>(choice % 3), static_cast<std::uint64_t>(amount) << 8U}, now);
+        CHECK(connection.request().path.starts_with('/'));
+        connection.HandleLookup({.status = static_cast<AnswerStatus>(choice % 3),
+                                 .length = static_cast<std::uint64_t>(amount) << 8U,
+                                 .fields = &kFields,
+                                 .is_folder = choice % 2 == 0},
+                                now);
         break;
       case Phase::kSending: {
         const std::uint64_t left = connection.head_left().size() + connection.body_left();

@@ -104,7 +104,9 @@ std::vector<std::string> MalformedRequests() {
   using namespace std::string_literals;
   return {
       "X",
-      "\r\n\r\n",
+      "\r\nX",
+      "\r\nGETFILE GET /a\r\n\r\n",
+      "\rX",
       " GETFILE GET /a\r\n\r\n",
       "getfile GET /a\r\n\r\n",
       "GETFILE get /a\r\n\r\n",
