@@ -30,10 +30,11 @@ timed() {
   return "$status"
 }
 
-# configure PRESET: only the first time; after that the build notices changes by itself.
+# configure PRESET: only the first time; after that the build notices changes by itself. In CI, where
+# warnings are errors, every time: the folder may have been configured without.
 configure() {
-  [[ -e $repo/build/$1/build.ninja && ! $repo/CMakePresets.json -nt $repo/build/$1/build.ninja ]] ||
-    (cd "$repo" && cmake --preset "$1")
+  [[ -z ${CI:-} && -e $repo/build/$1/build.ninja && ! $repo/CMakePresets.json -nt $repo/build/$1/build.ninja ]] ||
+    (cd "$repo" && cmake --preset "$1" -DDS_WERROR="${CI:-OFF}")
 }
 
 build_preset() { configure "$1" && (cd "$repo" && cmake --build --preset "$1"); }

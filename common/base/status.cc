@@ -44,10 +44,6 @@ absl::Status ErrnoError(std::string_view what, int error_number) {
     case EADDRNOTAVAIL:
       code = absl::StatusCode::kUnimplemented;
       break;
-    case EINVAL:
-    case ENAMETOOLONG:
-      code = absl::StatusCode::kInvalidArgument;
-      break;
     case ETIMEDOUT:
       code = absl::StatusCode::kDeadlineExceeded;
       break;

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -34,7 +35,9 @@ class BackgroundWork {
   }
   int done_fd() const { return done_.get(); }
   void RequestStop() { thread_.request_stop(); }
-  void Join() { thread_.join(); }
+  void Join() {
+    if (thread_.joinable()) thread_.join();
+  }
 
  private:
   UniqueFd done_;
@@ -162,10 +165,22 @@ int Daemon::Run(const StartFunction& start) {
 
   PrintReadyLine(*started, metrics_server ? &metrics_server->local() : nullptr);
   if (metrics_server) metrics_server->SetHealthy(true);
+  // A reload runs beside, so that a slow disk does not make the daemon deaf to its end. One that is
+  // asked for meanwhile follows it.
+  std::optional<BackgroundWork> reload;
+  bool reload_again = false;
   for (;;) {
-    const Wake wake = WaitForEvent(-1, /*serving=*/true);
+    const Wake wake = WaitForEvent(reload ? reload->done_fd() : -1, /*serving=*/true);
     if (wake == Wake::kStop) break;
-    if (wake == Wake::kReload) service.Reload();
+    if (wake == Wake::kWorkDone) {
+      reload->Join();
+      reload.reset();
+    }
+    reload_again |= wake == Wake::kReload;
+    if (reload_again && !reload) {
+      reload_again = false;
+      reload.emplace([&](const std::stop_token&) { service.Reload(); });
+    }
   }
 
   spdlog::info("shutting down, at most {} s for work in flight", options_.drain_timeout_s);
@@ -174,7 +189,10 @@ int Daemon::Run(const StartFunction& start) {
   const auto deadline =
       std::chrono::steady_clock::now() +
       std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options_.drain_timeout_s));
-  BackgroundWork work([&](const std::stop_token&) { service.Drain(deadline); });
+  BackgroundWork work([&](const std::stop_token&) {
+    if (reload) reload->Join();
+    service.Drain(deadline);
+  });
   stdin_open_ = false;  // its closing has nothing more to say
   for (;;) {
     const Wake wake = WaitForEvent(work.done_fd(), /*serving=*/false);

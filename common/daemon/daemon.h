@@ -30,8 +30,8 @@ struct DaemonOptions {
   LogOptions log;
 };
 
-/// A running daemon as its frame sees it. Drain() and Reload() are called from one thread at a
-/// time.
+/// A running daemon as its frame sees it. Drain() and Reload() are called on threads of the frame,
+/// one at a time.
 class Service {
  public:
   virtual ~Service() = default;

@@ -92,7 +92,13 @@ ProgressMeter::~ProgressMeter() {
   if (!thread_.joinable()) return;
   thread_.request_stop();
   thread_.join();
+  Wipe();
+}
+
+void ProgressMeter::Wipe() {
+  const MutexLock lock(mutex_);
   if (drawn_) std::fputs("\r\033[K", stderr);
+  drawn_ = false;
 }
 
 void ProgressMeter::Draw() {
@@ -103,6 +109,7 @@ void ProgressMeter::Draw() {
                           .items_done = items_done_.load(std::memory_order_relaxed),
                           .items_total = items_total_,
                           .elapsed = std::chrono::steady_clock::now() - start_};
+  const MutexLock lock(mutex_);
   std::fprintf(stderr, "\r%s\033[K", progress.Line(known ? size.ws_col - 1U : 79U).c_str());
   std::fflush(stderr);
   drawn_ = true;

@@ -6,6 +6,8 @@
 #include <string>
 #include <thread>
 
+#include "common/base/mutex.h"
+
 namespace ds::daemon {
 
 /// What a progress line says at one moment. Pure: the text is a function of these.
@@ -33,6 +35,8 @@ class ProgressMeter {
 
   void AddBytes(std::uint64_t n) { bytes_done_.fetch_add(n, std::memory_order_relaxed); }
   void AddBytesExpected(std::uint64_t n) { bytes_total_.fetch_add(n, std::memory_order_relaxed); }
+  /// Takes the line away until it is drawn next, for output that shares the terminal.
+  void Wipe();
   void AddItem() { items_done_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
@@ -43,7 +47,8 @@ class ProgressMeter {
   std::atomic<std::uint64_t> bytes_done_{0};
   std::atomic<std::uint64_t> bytes_total_{0};
   std::atomic<std::uint64_t> items_done_{0};
-  bool drawn_ = false;  ///< touched by the drawing thread only, and after it was joined
+  Mutex mutex_;
+  bool drawn_ ABSL_GUARDED_BY(mutex_) = false;
   std::jthread thread_;
 };
 

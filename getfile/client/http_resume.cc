@@ -44,12 +44,20 @@ class HttpResume::Transfer {
     ASSIGN_OR_RETURN(parent_, owner_->folder_->root().MakeFolders(
                                   slash == std::string::npos ? "" : name_.substr(0, slash)));
     const std::string part_name = file_name_ + ".part";
-    part_.Reset(::openat(parent_.get(), part_name.c_str(),
-                         O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
-    if (!part_) return ErrnoError(fmt::format("open \"{}\"", part_name), errno);
-    RETURN_IF_ERROR(fs::LockFile(part_.get(), part_name));
     struct stat info {};
-    if (::fstat(part_.get(), &info) != 0) return ErrnoError("stat", errno);
+    struct stat named {};
+    do {
+      part_.Reset(::openat(parent_.get(), part_name.c_str(),
+                           O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+      if (!part_) return ErrnoError(fmt::format("open \"{}\"", part_name), errno);
+      RETURN_IF_ERROR(fs::LockFile(part_.get(), part_name));
+      if (::fstat(part_.get(), &info) != 0) {
+        return ErrnoError(fmt::format("stat \"{}\"", part_name), errno);
+      }
+      // Whoever held the lock before may have finished it: then it has its real name by now, and
+      // is not to be touched.
+    } while (::fstatat(parent_.get(), part_name.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0 ||
+             named.st_dev != info.st_dev || named.st_ino != info.st_ino);
     had_ = static_cast<std::uint64_t>(info.st_size);
     const UniqueFd tag(
         ::openat(parent_.get(), TagName().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
@@ -145,8 +153,15 @@ class HttpResume::Transfer {
     FetchResult& fetch = result_->fetch;
     if (!begun_ && !Begin()) return;
     switch (code_) {
-      case 200:
       case 206:
+        if (range_total_ != fetch.received) {
+          fetch.status = AnswerStatus::kOk;
+          if (range_total_) fetch.length = *range_total_;
+          fetch.error = Unavailable("the server sent less than the rest");
+          return;
+        }
+        [[fallthrough]];
+      case 200:
         fetch.status = AnswerStatus::kOk;
         break;
       case 403:
@@ -260,7 +275,8 @@ HttpResume::Result HttpResume::Fetch(const std::string& path) {
   curl_easy_reset(curl_);
   const std::string host =
       options_.host.find(':') == std::string::npos ? options_.host : "[" + options_.host + "]";
-  const std::string url = fmt::format("http://{}:{}{}", host, options_.port, PercentEncodePath(path));
+  const std::string url =
+      fmt::format("http://{}:{}{}", host, options_.port, PercentEncodePath(path));
   const long timeout_s = std::max<long>(
       1, static_cast<long>(std::chrono::ceil<std::chrono::seconds>(options_.timeout).count()));
   curl_easy_setopt(curl_, CURLOPT_URL, url.c_str());
@@ -311,7 +327,6 @@ HttpResume::Result HttpResume::Fetch(const std::string& path) {
       break;
     case CURLE_UNSUPPORTED_PROTOCOL:  // an answer that is no HTTP
     case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_GOT_NOTHING:
       result.speaks_http = false;
       if (transfer.empty()) transfer.Discard();
       break;

@@ -9,10 +9,13 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -100,6 +103,29 @@ class Run {
   }
 
  private:
+  /// With --resume a path has one part file: its requests take turns.
+  class PartTurn {
+   public:
+    PartTurn(Run* run, const std::string& path) : run_(run), path_(path) {
+      if (run_ == nullptr) return;
+      std::unique_lock lock(run_->parts_mutex_);
+      run_->parts_changed_.wait(lock, [&] { return !run_->parts_.contains(path_); });
+      run_->parts_.insert(path_);
+    }
+    ~PartTurn() {
+      if (run_ == nullptr) return;
+      const std::lock_guard lock(run_->parts_mutex_);
+      run_->parts_.erase(path_);
+      run_->parts_changed_.notify_all();
+    }
+    PartTurn(const PartTurn&) = delete;
+    PartTurn& operator=(const PartTurn&) = delete;
+
+   private:
+    Run* const run_;
+    const std::string& path_;
+  };
+
   void Work() {
     const auto timeout =
         std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options_.timeout_s));
@@ -124,6 +150,7 @@ class Run {
       const std::uint64_t i = next_.fetch_add(1, std::memory_order_relaxed);
       if (i >= job_.requests) return;
       const std::string& path = job_.paths[i % job_.paths.size()];
+      const PartTurn turn(options_.resume ? this : nullptr, path);
       const auto start = std::chrono::steady_clock::now();
       const FetchResult result = FetchWithRetries(path, &fetcher, http ? &*http : nullptr);
       if (result.error.code() == absl::StatusCode::kCancelled) return;
@@ -173,6 +200,7 @@ class Run {
 
   void Note(const std::string& text) {
     const MutexLock lock(mutex_);
+    meter_.Wipe();
     std::fprintf(stderr, "getfile-client: %s\n", text.c_str());
   }
 
@@ -197,6 +225,7 @@ class Run {
       line = fmt::format("{} {} {} of {}", path, status, result.received, result.length);
     }
     const MutexLock lock(mutex_);
+    meter_.Wipe();
     if (std::fprintf(stdout, "%s\n", line.c_str()) < 0) failed_.fetch_add(1);
     if (!result.error.ok()) {
       std::fprintf(stderr, "getfile-client: fetch \"%s\": %s (%s of %s bytes)\n", path.c_str(),
@@ -214,6 +243,9 @@ class Run {
   std::atomic<std::uint64_t> failed_{0};
   std::atomic<bool> no_http_{false};
   Mutex mutex_;  ///< keeps lines whole
+  std::mutex parts_mutex_;
+  std::condition_variable parts_changed_;
+  std::set<std::string> parts_;  ///< paths whose part file is in use; guarded by parts_mutex_
 };
 
 }  // namespace

@@ -18,8 +18,8 @@ int ParseHttpRequest(std::string_view head, Request* request);
 /// What HTTP says about a file beside its length.
 struct ContentFields {
   std::string content_type;
-  std::string etag;                    ///< strong, with its quotes
-  std::string last_modified;           ///< IMF-fixdate
+  std::string etag;           ///< strong, with its quotes
+  std::string last_modified;  ///< IMF-fixdate
   std::int64_t modified_unix_s = 0;
 };
 

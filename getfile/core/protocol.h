@@ -27,7 +27,7 @@ const char* Name(AnswerStatus status);
 
 /// Limits of the protocol, not options: both ends rely on them.
 inline constexpr std::size_t kPathBytesMax = 4096;
-inline constexpr std::size_t kHeaderBytesMax = 8192;
+inline constexpr std::size_t kHeaderBytesMax = 8192;  ///< of an HTTP head
 
 enum class Protocol { kGetfile, kHttp };
 

@@ -110,12 +110,10 @@ RequestParser::Step RequestParser::Sniff(char c) {
   if (seen == "\r") return Step::kSniff;
   if (seen == "\r\n") {
     text_.clear();
-    request_.protocol = Protocol::kHttp;
-    http_code_ = 400;
+    after_empty_line_ = true;
     return Step::kSniff;
   }
-  const bool may_be_getfile = request_.protocol == Protocol::kGetfile;
-  if (may_be_getfile && kScheme.starts_with(seen)) {
+  if (!after_empty_line_ && kScheme.starts_with(seen)) {
     return seen == kScheme ? Step::kPrefix : Step::kSniff;
   }
   for (const std::string_view method : {"GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "OPTIONS ",
@@ -168,6 +166,7 @@ Request RequestParser::TakeRequest() {
   text_.clear();
   line_begin_ = 0;
   literal_next_ = 0;
+  after_empty_line_ = false;
   step_ = Step::kSniff;
   return request;
 }

@@ -63,6 +63,7 @@ class RequestParser {
   std::string text_;              ///< the bytes sniffed at, then the HTTP head
   std::size_t line_begin_ = 0;    ///< of the HTTP line under way, in text_
   int http_code_ = 0;
+  bool after_empty_line_ = false;  ///< so it can only be HTTP
   Request request_;
 };
 

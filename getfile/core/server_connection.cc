@@ -94,7 +94,7 @@ void ServerConnection::HandleLookup(const LookupAnswer& answer, TimePoint now) {
     return BeginHttpAnswer(
         AnswerWithContent(request_, *answer.fields, answer.length, http_context()), now);
   }
-  const int code = answer.is_folder                              ? 301
+  const int code = answer.is_folder                               ? 301
                    : answer.status == AnswerStatus::kFileNotFound ? 404
                                                                   : 500;
   BeginHttpAnswer(AnswerWithCode(request_, code, http_context()), now);
@@ -127,7 +127,24 @@ void ServerConnection::BeginAnswer(AnswerStatus status, std::uint64_t length, Ti
   body_first_ = 0;
   body_length_ = length;
   body_sent_ = 0;
-  deadline_ = now + options_->progress_timeout;
+  NoteProgress(now);
+}
+
+/// While sending: the kernel took bytes, or the peer acknowledged some.
+void ServerConnection::NoteProgress(TimePoint now) {
+  progress_time_ = now;
+  unacknowledged_ = UINT64_MAX;
+  deadline_ = now + options_->progress_timeout / 4;
+}
+
+/// Compares with the last look. A slow reader may take a long time to free enough of the buffer for
+/// the kernel to ask for more; it is stuck only when it acknowledges nothing.
+bool ServerConnection::PeerIsStuck(std::uint64_t unacknowledged, TimePoint now) {
+  if (unacknowledged < unacknowledged_) {
+    unacknowledged_ = unacknowledged;
+    progress_time_ = now;
+  }
+  return now - progress_time_ >= options_->progress_timeout;
 }
 
 void ServerConnection::HandleSent(std::uint64_t bytes, TimePoint now) {
@@ -137,7 +154,7 @@ void ServerConnection::HandleSent(std::uint64_t bytes, TimePoint now) {
   head_sent_ += of_head;
   body_sent_ += bytes - of_head;
   CHECK(body_sent_ <= body_length_, "sent more than there is");
-  deadline_ = now + options_->progress_timeout;
+  NoteProgress(now);
   if (head_sent_ == head_.size() && body_sent_ == body_length_) EndAnswer(now);
 }
 
@@ -165,8 +182,7 @@ void ServerConnection::HandleSourceBroken(TimePoint now) {
 void ServerConnection::BeginDraining(TimePoint now) {
   phase_ = Phase::kDraining;
   pipelined_.clear();
-  drain_progress_time_ = now;
-  drain_unacknowledged_ = UINT64_MAX;
+  NoteProgress(now);
   deadline_ = now + options_->drain_time;
 }
 
@@ -185,17 +201,16 @@ void ServerConnection::HandleTimeout(std::uint64_t unacknowledged, TimePoint now
       }
       return Refuse(AnswerStatus::kInvalid, 408, now);
     case Phase::kSending:
+      if (!PeerIsStuck(unacknowledged, now)) {
+        deadline_ = now + options_->progress_timeout / 4;
+        return;
+      }
       RecordFinished(now);
       // A reset, not a close: the kernel would keep what the peer does not take for minutes.
       return Close(End::kProgressTimeout, true);
     case Phase::kDraining:
       if (unacknowledged == 0) return Close(End::kDone, false);
-      if (unacknowledged < drain_unacknowledged_) {
-        drain_unacknowledged_ = unacknowledged;
-        drain_progress_time_ = now;
-      } else if (now - drain_progress_time_ >= options_->progress_timeout) {
-        return Close(End::kProgressTimeout, true);
-      }
+      if (PeerIsStuck(unacknowledged, now)) return Close(End::kProgressTimeout, true);
       deadline_ = now + kDrainCheckInterval;
       return;
     case Phase::kLookup:

@@ -26,8 +26,8 @@ struct LookupAnswer {
 /// An answer that is over, for counters and the access log.
 struct FinishedAnswer {
   Protocol protocol = Protocol::kGetfile;
-  bool head = false;  ///< the method was HEAD
-  std::string path;   ///< empty when the request was invalid
+  bool head = false;                           ///< the method was HEAD
+  std::string path;                            ///< empty when the request was invalid
   AnswerStatus status = AnswerStatus::kError;  ///< or what is nearest to the HTTP code
   int http_code = 0;                           ///< or what is nearest to the status
   std::uint64_t body_length = 0;
@@ -35,10 +35,10 @@ struct FinishedAnswer {
   Duration elapsed{};           ///< from the end of the request's header
 };
 
-/// The server's side of one connection, without the socket: which bytes are read, in which protocol,
-/// when a lookup is asked for, what is sent, and every time limit. The shell looks at phase(), does what it says,
-/// and reports what happened; there is nothing else it has to decide. Deadline-driven, single
-/// threaded.
+/// The server's side of one connection, without the socket: which bytes are read, in which
+/// protocol, when a lookup is asked for, what is sent, and every time limit. The shell looks at
+/// phase(), does what it says, and reports what happened; there is nothing else it has to decide.
+/// Deadline-driven, single threaded.
 class ServerConnection {
  public:
   struct Options {
@@ -87,7 +87,7 @@ class ServerConnection {
   /// Reading or writing failed.
   void HandlePeerGone(TimePoint now);
   /// The deadline has passed. `unacknowledged`: bytes sent that the peer's kernel has not
-  /// acknowledged; as long as they become fewer, a draining connection is left alone.
+  /// acknowledged; as long as they become fewer, the peer makes progress.
   void HandleTimeout(std::uint64_t unacknowledged, TimePoint now);
   /// The server shuts down: no further request after the one under way; closed if there is none.
   void BeginShutdown();
@@ -121,6 +121,8 @@ class ServerConnection {
   void EndAnswer(TimePoint now);
   void BeginDraining(TimePoint now);
   void RecordFinished(TimePoint now);
+  void NoteProgress(TimePoint now);
+  bool PeerIsStuck(std::uint64_t unacknowledged, TimePoint now);
   void Close(End end, bool reset);
 
   const Options* options_;
@@ -142,8 +144,8 @@ class ServerConnection {
   std::uint64_t body_first_ = 0;
   std::uint64_t body_length_ = 0;
   std::uint64_t body_sent_ = 0;
-  TimePoint drain_progress_time_;
-  std::uint64_t drain_unacknowledged_ = 0;
+  TimePoint progress_time_;
+  std::uint64_t unacknowledged_ = 0;  ///< at the last look
   std::optional<FinishedAnswer> finished_;
 };
 

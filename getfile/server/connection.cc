@@ -23,6 +23,8 @@ constexpr std::uint64_t kBytesPerTurn = 4U << 20U;
 /// Answers smaller than this are not worth a system call to see how much of them is left.
 constexpr std::uint64_t kMeasureBytes = 16384;
 
+constexpr std::size_t kReadBytes = 4096;
+
 }  // namespace
 
 Connection::Connection(Worker* worker, UniqueFd socket, const net::Endpoint& peer, bool refuse)
@@ -39,6 +41,7 @@ Connection::~Connection() {
   loop.Cancel(this);
   Unblock();
   worker_->send_budget().Recharge(charged_, 0);
+  if (charged_ > 0) worker_->RemoveCharged(this);
   if (core_.phase() == ServerConnection::Phase::kClosed && core_.reset()) {
     const linger reset{.l_onoff = 1, .l_linger = 0};
     ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
@@ -116,14 +119,17 @@ void Connection::Park() {
 
 bool Connection::Read() {
   if (!readable_) return false;
+  // A request is short, and what is read beyond it is kept while it is answered; what is discarded
+  // is read in larger pieces.
   auto& buffer = worker_->read_buffer();
-  const ssize_t n = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
+  const std::size_t bytes_max = draining_ ? buffer.size() : kReadBytes;
+  const ssize_t n = ::recv(socket_.get(), buffer.data(), bytes_max, 0);
   const TimePoint now = std::chrono::steady_clock::now();
   if (n > 0) {
     const auto size = static_cast<std::size_t>(n);
     // A short read means that the kernel has no more; an end that follows is a new edge, unless it
     // was reported already.
-    readable_ = size == buffer.size() || input_ending_ || !in_loop_;
+    readable_ = size == bytes_max || input_ending_ || !in_loop_;
     core_.HandleBytes({buffer.data(), size}, now);
     return true;
   }
@@ -178,10 +184,11 @@ bool Connection::Send() {
   } else {
     if (blocked_) {  // the peer has taken what it was given
       Unblock();
-      SetAllowance(worker_->send_budget().GrownAllowance(allowance_));
-    } else if (left > allowance_) {
-      const std::uint64_t initial = worker_->send_budget().InitialAllowance();
-      if (left > initial && allowance_ == 0) SetAllowance(initial);
+      SetAllowance(worker_->GrownAllowance(allowance_));
+    } else if (allowance_ == 0) {
+      // Answers that were not acknowledged yet count too: many small ones make a large one.
+      const std::uint64_t initial = worker_->InitialAllowance();
+      if (charged_ + sent_since_measured_ + left > initial) SetAllowance(initial);
     }
     const std::uint64_t chunk = allowance_ == 0 ? left : std::min(left, allowance_);
     // The last answer's last segment leaves together with the end of the stream.
@@ -233,6 +240,8 @@ void Connection::Shrink() {
 void Connection::MeasureQueue() {
   const std::uint64_t queued = net::UnacknowledgedBytes(socket_.get());
   worker_->send_budget().Recharge(charged_, queued);
+  if (charged_ == 0 && queued > 0) worker_->AddCharged(this);
+  if (charged_ > 0 && queued == 0) worker_->RemoveCharged(this);
   charged_ = queued;
   sent_since_measured_ = 0;
   worker_->PublishSendBuffer();
@@ -245,8 +254,13 @@ void Connection::Unblock() {
 }
 
 void Connection::BeginShutdown() {
+  // A request that has arrived and was not read yet is work in flight.
+  if (core_.phase() == ServerConnection::Phase::kReading) {
+    readable_ = true;
+    Read();
+  }
   core_.BeginShutdown();
-  if (core_.phase() == ServerConnection::Phase::kClosed) worker_->Close(this, core_.end());
+  Advance();
 }
 
 void Connection::OnEvents(std::uint32_t events) {

@@ -34,12 +34,15 @@ class Connection final : private net::EventLoop::Watcher,
   void Shrink();
 
   TimePoint blocked_time() const { return blocked_time_; }
+  /// Asks the kernel what it still holds for this peer, and charges it to the budget.
+  void MeasureQueue();
 
   // The worker's own notes.
   std::size_t index = 0;   ///< in its list of connections
   bool lingering = false;  ///< in its list of lingering connections
   TimePoint linger_begin;
   std::list<Connection*>::iterator linger_place;
+  std::list<Connection*>::iterator charged_place;
 
  private:
   void OnEvents(std::uint32_t events) override;
@@ -51,7 +54,6 @@ class Connection final : private net::EventLoop::Watcher,
   bool Send();
   void SetAllowance(std::uint64_t bytes);
   void Park();
-  void MeasureQueue();
   void Unblock();
 
   Worker* const worker_;

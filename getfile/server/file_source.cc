@@ -93,8 +93,8 @@ class FileSource::OpenFile final : public Body {
   }
 
  private:
-  Sent SendContent(int socket, std::string_view head, std::uint64_t offset,
-                   std::uint64_t bytes_max, bool hold) {
+  Sent SendContent(int socket, std::string_view head, std::uint64_t offset, std::uint64_t bytes_max,
+                   bool hold) {
     const std::uint64_t length = std::min(bytes_max, content_.size() - offset);
     iovec parts[2] = {{const_cast<char*>(head.data()), head.size()},
                       {content_.data() + offset, length}};
@@ -169,10 +169,8 @@ std::variant<LookupResult, std::unique_ptr<PendingLookup>> FileSource::Lookup(
 LookupResult FileSource::LookupPath(const std::string& path) {
   const TimePoint now = loop_->now();
   const auto found = [](const std::shared_ptr<OpenFile>& file) {
-    return LookupResult{{.status = AnswerStatus::kOk,
-                         .length = file->size(),
-                         .fields = &file->fields()},
-                        file};
+    return LookupResult{
+        {.status = AnswerStatus::kOk, .length = file->size(), .fields = &file->fields()}, file};
   };
   const auto cached = by_path_.find(path);
   if (cached != by_path_.end() && now - cached->second->checked_time < options_.revalidate) {
@@ -213,6 +211,15 @@ FileSource::Opened FileSource::Open(const std::string& path) {
     entries_.clear();
     by_path_.clear();
     fd = tree_->Open(path);
+  }
+  if (fd == -EACCES) {
+    // A folder or a device that may not be read is still nothing to serve.
+    const UniqueFd seen(tree_->OpenPath(path));
+    if (seen && ::fstat(seen.get(), &opened.info) == 0 && !S_ISREG(opened.info.st_mode)) {
+      opened.status = AnswerStatus::kFileNotFound;
+      opened.is_folder = S_ISDIR(opened.info.st_mode);
+      return opened;
+    }
   }
   if (fd < 0) {
     opened.status = StatusOfErrno(-fd);

@@ -36,8 +36,6 @@ class FileSource final : public ContentSource, private net::EventLoop::Timer {
   /// Serves another tree from now on; answers under way end as they began.
   void SetTree(std::shared_ptr<const FileTree> tree);
 
-  std::size_t open_files() const { return entries_.size(); }
-
  private:
   class OpenFile;
   struct Entry {

@@ -80,13 +80,21 @@ std::string FileTree::IndexOf(const std::string& request_path) const {
 }
 
 int FileTree::Open(const std::string& request_path) const {
+  return OpenWith(request_path, kOpenFlags);
+}
+
+int FileTree::OpenPath(const std::string& request_path) const {
+  return OpenWith(request_path, O_PATH | O_CLOEXEC);
+}
+
+int FileTree::OpenWith(const std::string& request_path, int flags) const {
   if (root_) {
     if (!dot_files_ && HasDotFile(request_path)) return -ENOENT;
-    return root_->OpenBeneath(request_path.c_str(), kOpenFlags);
+    return root_->OpenBeneath(request_path.c_str(), flags);
   }
   const auto entry = file_of_key_.find(request_path);
   if (entry == file_of_key_.end()) return -ENOENT;
-  const int fd = ::open(entry->second.c_str(), kOpenFlags);
+  const int fd = ::open(entry->second.c_str(), flags);
   return fd >= 0 ? fd : -errno;
 }
 

@@ -28,9 +28,12 @@ class FileTree {
 
   /// Opens the file for reading: a descriptor, or a negative errno. It need not be a regular file.
   int Open(const std::string& request_path) const;
+  /// Opens the file for fstat() only, which needs no permission on the file itself.
+  int OpenPath(const std::string& request_path) const;
 
  private:
   FileTree() = default;
+  int OpenWith(const std::string& request_path, int flags) const;
 
   std::optional<fs::RootedDir> root_;
   bool dot_files_ = false;

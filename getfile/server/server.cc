@@ -43,8 +43,14 @@ absl::StatusOr<daemon::Started> Server::Start(
     daemon::Metrics* metrics) {
   std::unique_ptr<Server> server(new Server(options));
   ASSIGN_OR_RETURN(server->tree_, server->LoadTree());
+  std::shared_ptr<AccessLogFile> log_file;
+  if (!options.access_log.empty()) {
+    auto opened = AccessLogFile::Open(options.access_log);
+    if (!opened.ok()) return InvalidArgument(Message(opened.status()));
+    log_file = std::move(opened).value();
+  }
   ASSIGN_OR_RETURN(server->listeners_, bind());
-  RETURN_IF_ERROR(server->StartWorkers());
+  RETURN_IF_ERROR(server->StartWorkers(log_file));
   server->registration_ =
       metrics->Register([raw = server.get()](daemon::MetricsPage& page) { raw->Collect(page); });
   daemon::Started started;
@@ -65,7 +71,7 @@ absl::StatusOr<std::shared_ptr<const FileTree>> Server::LoadTree() const {
                                        : FileTree::FromContentFile(options_.content_file);
 }
 
-absl::Status Server::StartWorkers() {
+absl::Status Server::StartWorkers(const std::shared_ptr<AccessLogFile>& log_file) {
   const unsigned count =
       options_.threads > 0 ? options_.threads : std::max(2U, std::thread::hardware_concurrency());
   const std::size_t descriptors = RaiseDescriptorLimit();
@@ -79,10 +85,6 @@ absl::Status Server::StartWorkers() {
                  limit_.connections_max, options_.connections_max, descriptors);
   }
 
-  std::shared_ptr<AccessLogFile> log_file;
-  if (!options_.access_log.empty()) {
-    ASSIGN_OR_RETURN(log_file, AccessLogFile::Open(options_.access_log));
-  }
   const Worker::Options worker_options{
       .connection = {.dialect = options_.dialect,
                      .header_timeout = FromSeconds(options_.header_timeout_s),
@@ -174,13 +176,12 @@ void Server::Collect(daemon::MetricsPage& page) const {
        {std::pair(Protocol::kGetfile, "getfile"), std::pair(Protocol::kHttp, "http")}) {
     for (const AnswerStatus status : {AnswerStatus::kOk, AnswerStatus::kFileNotFound,
                                       AnswerStatus::kError, AnswerStatus::kInvalid}) {
-      page.Count("getfile_requests_total",
-                 "Answered requests by protocol and status (HTTP codes by the nearest status).",
-                 sum([row = static_cast<std::size_t>(protocol),
-                      column = static_cast<std::size_t>(status)](const WorkerCounters& counters) {
-                   return counters.answers[row][column].Get();
-                 }),
-                 {{"protocol", protocol_name}, {"status", Name(status)}});
+      page.Count(
+          "getfile_requests_total",
+          "Answered requests by protocol and status (HTTP codes by the nearest status).",
+          sum([row = static_cast<std::size_t>(protocol), column = static_cast<std::size_t>(status)](
+                  const WorkerCounters& counters) { return counters.answers[row][column].Get(); }),
+          {{"protocol", protocol_name}, {"status", Name(status)}});
     }
   }
   page.Count("getfile_answers_broken_total", "Answers that were not sent to their end.",

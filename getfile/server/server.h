@@ -33,7 +33,7 @@ class Server final : public daemon::Service {
  private:
   explicit Server(ServerOptions options);
   absl::StatusOr<std::shared_ptr<const FileTree>> LoadTree() const;
-  absl::Status StartWorkers();
+  absl::Status StartWorkers(const std::shared_ptr<AccessLogFile>& log_file);
   void Collect(daemon::MetricsPage& page) const;
 
   const ServerOptions options_;

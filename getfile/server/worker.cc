@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <limits>
 #include <utility>
 
 #include "common/base/check.h"
@@ -19,6 +20,7 @@ constexpr int kAcceptsPerTurn = 64;
 constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 constexpr Duration kShrinkAfter = std::chrono::seconds(1);
 constexpr int kShrinksPerCall = 4;
+constexpr int kMeasuresPerCall = 8;
 /// How long a peer gets to close while others keep the worker busy, and when nothing else happens.
 /// The second is longer than the kernel's tick: an earlier timer would be set in hardware each time
 /// the worker waits.
@@ -46,8 +48,8 @@ class Worker::ListenerWatcher final : private net::EventLoop::Watcher,
     worker_->loop().Cancel(this);
   }
   /// Accepts until nobody waits, or until others should have their turn.
-  void Accept() {
-    for (int i = 0; i < kAcceptsPerTurn; ++i) {
+  void Accept(int accepts_max) {
+    for (int i = 0; i < accepts_max; ++i) {
       sockaddr_storage address{};
       socklen_t length = sizeof address;
       UniqueFd socket(::accept4(socket_, reinterpret_cast<sockaddr*>(&address), &length,
@@ -82,7 +84,7 @@ class Worker::ListenerWatcher final : private net::EventLoop::Watcher,
     watching_ = false;
     worker_->loop().Arm(this, worker_->loop().now() + kAcceptPause);
   }
-  void OnEvents(std::uint32_t /*events*/) override { Accept(); }
+  void OnEvents(std::uint32_t /*events*/) override { Accept(kAcceptsPerTurn); }
   void OnTimer() override {
     if (!Start().ok()) worker_->loop().Arm(this, worker_->loop().now() + kAcceptPause);
   }
@@ -226,6 +228,28 @@ void Worker::OnTimer() {
   if (!lingering_.empty()) loop_->Arm(this, loop_->now() + kLingerTimeIdle);
 }
 
+void Worker::AddCharged(Connection* connection) {
+  connection->charged_place = charged_.insert(charged_.end(), connection);
+}
+
+void Worker::MeasureIfTight() {
+  for (int i = 0; i < kMeasuresPerCall && send_budget_.tight() && !charged_.empty(); ++i) {
+    Connection* const connection = charged_.front();
+    charged_.splice(charged_.end(), charged_, charged_.begin());
+    connection->MeasureQueue();
+  }
+}
+
+std::uint64_t Worker::InitialAllowance() {
+  MeasureIfTight();
+  return send_budget_.InitialAllowance();
+}
+
+std::uint64_t Worker::GrownAllowance(std::uint64_t allowance) {
+  MeasureIfTight();
+  return send_budget_.GrownAllowance(allowance);
+}
+
 void Worker::ShrinkBlocked() {
   // A few at a time: whoever finds the budget tight goes on with the next ones.
   for (int i = 0; i < kShrinksPerCall && !blocked_.empty(); ++i) {
@@ -236,9 +260,8 @@ void Worker::ShrinkBlocked() {
 }
 
 void Worker::BeginShutdown(const std::function<void()>& on_deaf, std::function<void()> on_idle) {
-  shutting_down_ = true;
   // Who has connected already is served.
-  for (const auto& listener : listeners_) listener->Accept();
+  for (const auto& listener : listeners_) listener->Accept(std::numeric_limits<int>::max());
   listeners_.clear();
   on_deaf();
   for (std::size_t i = connections_.size(); i-- > 0;) {

@@ -28,7 +28,7 @@ namespace ds::getfile {
 struct alignas(64) WorkerCounters {
   /// By Protocol and AnswerStatus.
   std::array<std::array<Counter, kAnswerStatusCount>, 2> answers;
-  Counter answers_broken;                           ///< of those, not sent to the end
+  Counter answers_broken;  ///< of those, not sent to the end
   Counter body_bytes;
   Counter accepted;
   Counter refused;        ///< accepted beyond the limit and answered ERROR
@@ -105,6 +105,12 @@ class Worker : private net::EventLoop::Timer {
   void CancelLinger(Connection* connection);
   /// Connections whose peers take nothing, longest blocked first.
   std::list<Connection*>& blocked() { return blocked_; }
+  /// What a connection may fill (see SendBudget). When the budget is tight, some connections are
+  /// measured anew first: an idle peer has acknowledged long since what it was charged for.
+  std::uint64_t InitialAllowance();
+  std::uint64_t GrownAllowance(std::uint64_t allowance);
+  void AddCharged(Connection* connection);
+  void RemoveCharged(Connection* connection) { charged_.erase(connection->charged_place); }
   /// Shrinks some of them. What they hold cannot be taken back; they shall not fill up again.
   void ShrinkBlocked();
 
@@ -114,6 +120,7 @@ class Worker : private net::EventLoop::Timer {
   Worker(const Options& options, std::unique_ptr<net::EventLoop> loop, ConnectionLimit* limit,
          std::shared_ptr<AccessLogFile> log_file);
   void FormatDate();
+  void MeasureIfTight();
   void EndLingering(Duration time_min);
   void OnTimer() override;
   void Adopt(UniqueFd socket, const net::Endpoint& peer);
@@ -128,11 +135,11 @@ class Worker : private net::EventLoop::Timer {
   std::vector<std::unique_ptr<ListenerWatcher>> listeners_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::list<Connection*> blocked_;
+  std::list<Connection*> charged_;    ///< all that hold send buffer; longest not measured first
   std::list<Connection*> lingering_;  ///< the longest lingering first
   std::array<char, 16384> read_buffer_;
   std::string http_date_;
   TimePoint date_time_;
-  bool shutting_down_ = false;
   std::function<void()> on_idle_;
   std::jthread thread_;
 };

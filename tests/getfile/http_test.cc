@@ -55,15 +55,15 @@ TEST(HttpRequestTest, TargetsAreDecodedAndTheQueryIsSetAside) {
     const char* target;
     const char* path;
   };
-  for (const Case& c : {Case{"/a/b.txt", "/a/b.txt"}, Case{"/a%20b", "/a b"}, Case{"/a?x=1", "/a"},
-                        Case{"/%C3%a4", "/\xc3\xa4"}, Case{"/a%2Fb", "/a/b"},
-                        Case{"/a%3fb?c", "/a?b"}, Case{"http://host:80/x?y", "/x"},
-                        Case{"http://host", "/"}, Case{"HTTPS://h/z", "/z"}, Case{"/a#frag", "/a"},
-                        Case{"/..%2f..", "/../.."}, Case{"//x", "//x"}}) {
+  for (const Case& c :
+       {Case{"/a/b.txt", "/a/b.txt"}, Case{"/a%20b", "/a b"}, Case{"/a?x=1", "/a"},
+        Case{"/%C3%a4", "/\xc3\xa4"}, Case{"/a%2Fb", "/a/b"}, Case{"/a%3fb?c", "/a?b"},
+        Case{"http://host:80/x?y", "/x"}, Case{"http://host", "/"}, Case{"HTTPS://h/z", "/z"},
+        Case{"/a#frag", "/a"}, Case{"/..%2f..", "/../.."}, Case{"//x", "//x"}}) {
     Request request;
-    EXPECT_EQ(ParseHttpRequest(std::string("GET ") + c.target + " HTTP/1.1\r\nHost: h\r\n\r\n",
-                               &request),
-              0);
+    EXPECT_EQ(
+        ParseHttpRequest(std::string("GET ") + c.target + " HTTP/1.1\r\nHost: h\r\n\r\n", &request),
+        0);
     EXPECT_EQ(request.path, c.path);
     EXPECT_EQ(request.protocol, Protocol::kHttp);
   }
@@ -129,9 +129,9 @@ TEST(HttpRequestTest, MalformedHeadsAreRefusedWithTheRightCode) {
 TEST(HttpRequestTest, ConnectionsLastAsVersionAndFieldsSay) {
   const auto keeps = [](const std::string& version, const std::string& fields) {
     Request request;
-    EXPECT_EQ(ParseHttpRequest("GET / HTTP/" + version + "\r\nHost: h\r\n" + fields + "\r\n",
-                               &request),
-              0);
+    EXPECT_EQ(
+        ParseHttpRequest("GET / HTTP/" + version + "\r\nHost: h\r\n" + fields + "\r\n", &request),
+        0);
     return request.keep_alive;
   };
   EXPECT_TRUE(keeps("1.1", ""));
@@ -176,18 +176,27 @@ TEST(HttpAnswerTest, RangesFollowRfc9110) {
     std::uint64_t first;
     std::uint64_t length;
   };
-  for (const Case& c : {Case{"bytes=0-0", 206, 0, 1}, Case{"bytes=0-99", 206, 0, 100},
-                        Case{"bytes=10-", 206, 10, 90}, Case{"bytes=99-", 206, 99, 1},
-                        Case{"bytes=-1", 206, 99, 1}, Case{"bytes=-1000", 206, 0, 100},
-                        Case{"bytes=50-1000", 206, 50, 50}, Case{"BYTES=1-2", 206, 1, 2},
+  for (const Case& c : {Case{"bytes=0-0", 206, 0, 1},
+                        Case{"bytes=0-99", 206, 0, 100},
+                        Case{"bytes=10-", 206, 10, 90},
+                        Case{"bytes=99-", 206, 99, 1},
+                        Case{"bytes=-1", 206, 99, 1},
+                        Case{"bytes=-1000", 206, 0, 100},
+                        Case{"bytes=50-1000", 206, 50, 50},
+                        Case{"BYTES=1-2", 206, 1, 2},
                         Case{"bytes=5-99999999999999999999999", 206, 5, 95},
-                        Case{"bytes=100-", 416, 0, 0}, Case{"bytes=100-200", 416, 0, 0},
+                        Case{"bytes=100-", 416, 0, 0},
+                        Case{"bytes=100-200", 416, 0, 0},
                         Case{"bytes=-0", 416, 0, 0},
                         Case{"bytes=99999999999999999999999-", 416, 0, 0},
-                        Case{"bytes=2-1", 200, 0, 100}, Case{"bytes=", 200, 0, 100},
-                        Case{"bytes=a-b", 200, 0, 100}, Case{"bytes=-", 200, 0, 100},
-                        Case{"bytes=1", 200, 0, 100}, Case{"lines=1-2", 200, 0, 100},
-                        Case{"bytes=0-1,5-6", 200, 0, 100}, Case{"bytes=1-2x", 200, 0, 100},
+                        Case{"bytes=2-1", 200, 0, 100},
+                        Case{"bytes=", 200, 0, 100},
+                        Case{"bytes=a-b", 200, 0, 100},
+                        Case{"bytes=-", 200, 0, 100},
+                        Case{"bytes=1", 200, 0, 100},
+                        Case{"lines=1-2", 200, 0, 100},
+                        Case{"bytes=0-1,5-6", 200, 0, 100},
+                        Case{"bytes=1-2x", 200, 0, 100},
                         Case{"bytes=+1-2", 200, 0, 100}}) {
     const HttpAnswer answer = Answer(std::string("Range: ") + c.range + "\r\n");
     EXPECT_EQ(answer.code, c.code) << c.range;
@@ -268,8 +277,7 @@ TEST(HttpAnswerTest, TheConnectionFieldSaysWhatTheVersionDoesNot) {
   EXPECT_THAT(AnswerWithCode(request, 404, kContext).head, Not(HasSubstr("Connection")));
   EXPECT_THAT(AnswerWithCode(request, 404, closing).head, HasSubstr("Connection: close\r\n"));
   request.http_1_0 = true;
-  EXPECT_THAT(AnswerWithCode(request, 404, kContext).head,
-              HasSubstr("Connection: keep-alive\r\n"));
+  EXPECT_THAT(AnswerWithCode(request, 404, kContext).head, HasSubstr("Connection: keep-alive\r\n"));
 }
 
 const std::string kHttp = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -361,8 +369,9 @@ TEST(HttpStreamTest, CodesOfTheConnectionItself) {
               c.HandleEndOfInput(now);
             }),
             "HTTP/1.1 400");
-  EXPECT_EQ(head_after([&](auto& c) { c.HandleBytes("DELETE / HTTP/1.1\r\nHost: h\r\n\r\n", now); }),
-            "HTTP/1.1 405");
+  EXPECT_EQ(
+      head_after([&](auto& c) { c.HandleBytes("DELETE / HTTP/1.1\r\nHost: h\r\n\r\n", now); }),
+      "HTTP/1.1 405");
 }
 
 TEST(HttpStreamTest, FoldersAreRedirectedAndMissingFilesAre404) {

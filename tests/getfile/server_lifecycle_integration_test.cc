@@ -640,7 +640,8 @@ TEST(GetfileServerReportTest, Sigusr1DumpsStatisticsToTheLog) {
   GetfileServer server({"--root", root.path()});
   for (int i = 0; i < 3; ++i) ASSERT_THAT(server.Exchange(Get("/a")), Answers(Ok("counted")));
   ASSERT_TRUE(server.process().Signal(SIGUSR1));
-  EXPECT_TRUE(LogEventuallyHas(server.process(), "getfile_requests_total{status=\"OK\"} 3"));
+  EXPECT_TRUE(LogEventuallyHas(server.process(),
+                               "getfile_requests_total{protocol=\"getfile\",status=\"OK\"} 3"));
   EXPECT_TRUE(LogEventuallyHas(server.process(), "getfile_body_bytes_total 21"));
   EXPECT_THAT(server.process().stdout_lines(), SizeIs(1));
 }
@@ -692,10 +693,12 @@ TEST(GetfileServerReportTest, TheMetricsPageIsPrometheusText) {
   const std::string page = server.MetricsPage();
   EXPECT_THAT(page, StartsWith("HTTP/1.1 200 OK\r\n"));
   EXPECT_THAT(page, HasSubstr("Content-Type: text/plain; version=0.0.4"));
-  EXPECT_EQ(FindMetric(page, "getfile_requests_total{status=\"OK\"}"), 1);
-  EXPECT_EQ(FindMetric(page, "getfile_requests_total{status=\"FILE_NOT_FOUND\"}"), 1);
-  EXPECT_EQ(FindMetric(page, "getfile_requests_total{status=\"INVALID\"}"), 1);
-  EXPECT_EQ(FindMetric(page, "getfile_requests_total{status=\"ERROR\"}"), 0);
+  EXPECT_EQ(FindMetric(page, "getfile_requests_total{protocol=\"getfile\",status=\"OK\"}"), 1);
+  EXPECT_EQ(
+      FindMetric(page, "getfile_requests_total{protocol=\"getfile\",status=\"FILE_NOT_FOUND\"}"),
+      1);
+  EXPECT_EQ(FindMetric(page, "getfile_requests_total{protocol=\"getfile\",status=\"INVALID\"}"), 1);
+  EXPECT_EQ(FindMetric(page, "getfile_requests_total{protocol=\"getfile\",status=\"ERROR\"}"), 0);
   EXPECT_EQ(FindMetric(page, "getfile_body_bytes_total"), 5);
   EXPECT_EQ(FindMetric(page, "getfile_connections_accepted_total"), 3);
   EXPECT_EQ(FindMetric(page, "getfile_answer_seconds_count"), 3);

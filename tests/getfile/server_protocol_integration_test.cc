@@ -81,7 +81,7 @@ TEST(GetfileServerTest, AFileIsAnsweredWithItsBytes) {
   for (const auto& [path, body] : files) {
     EXPECT_THAT(server.Exchange(Get(path)), Answers(Ok(body))) << EscapeBytes(path);
   }
-  EXPECT_EQ(server.Metric("getfile_requests_total{status=\"OK\"}"),
+  EXPECT_EQ(server.Metric("getfile_requests_total{protocol=\"getfile\",status=\"OK\"}"),
             static_cast<double>(files.size()));
 }
 
@@ -253,7 +253,7 @@ TEST(GetfileServerTest, WhatIsNotARegularFileInsideTheRootIsNotFound) {
   for (const std::string& path : paths) {
     EXPECT_THAT(server.Exchange(Get(path)), Answers(kNotFound)) << path;
   }
-  EXPECT_EQ(server.Metric("getfile_requests_total{status=\"FILE_NOT_FOUND\"}"),
+  EXPECT_EQ(server.Metric("getfile_requests_total{protocol=\"getfile\",status=\"FILE_NOT_FOUND\"}"),
             static_cast<double>(paths.size()));
 }
 
@@ -281,7 +281,7 @@ TEST(GetfileServerTest, AFileWithoutPermissionIsAnError) {
   EXPECT_THAT(server.Exchange(Get("/secret")), Answers(kError));
   EXPECT_THAT(server.Exchange(Get("/closed/file")), Answers(kError));
   EXPECT_THAT(server.Exchange(Get("/open")), Answers(Ok("open")));
-  EXPECT_EQ(server.Metric("getfile_requests_total{status=\"ERROR\"}"), 2);
+  EXPECT_EQ(server.Metric("getfile_requests_total{protocol=\"getfile\",status=\"ERROR\"}"), 2);
 }
 
 TEST(GetfileServerTest, WithoutADescriptorForTheFileItIsAnErrorAndPasses) {
@@ -376,7 +376,7 @@ TEST(GetfileServerTest, AMalformedRequestSentWholeIsInvalid) {
     EXPECT_THAT(server.Exchange(request.bytes), Answers(kInvalid)) << request.what;
   }
   EXPECT_THAT(server.Exchange(Get("/a")), Answers(Ok("a")));
-  EXPECT_EQ(server.Metric("getfile_requests_total{status=\"INVALID\"}"),
+  EXPECT_EQ(server.Metric("getfile_requests_total{protocol=\"getfile\",status=\"INVALID\"}"),
             static_cast<double>(requests.size()));
 }
 
@@ -453,7 +453,9 @@ TEST(GetfileServerTest, APeerThatSentNothingIsClosedSilently) {
   peer.ShutdownWrite();
   EXPECT_THAT(peer.ReadToEnd(), EndsSilently());
   for (const char* status : {"OK", "FILE_NOT_FOUND", "ERROR", "INVALID"}) {
-    EXPECT_EQ(server.Metric(fmt::format("getfile_requests_total{{status=\"{}\"}}", status)), 0);
+    EXPECT_EQ(server.Metric(fmt::format(
+                  "getfile_requests_total{{protocol=\"getfile\",status=\"{}\"}}", status)),
+              0);
   }
 }
 

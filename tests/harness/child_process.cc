@@ -128,6 +128,9 @@ struct ChildFailure {
     const rlimit limit{*plan.open_files_max, *plan.open_files_max};
     if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) Fail(plan, "setrlimit");
   }
+  // Opened before the change of user: the other one may not be able to reach it (/root is 0700).
+  const int program = ::open(plan.program, O_RDONLY | O_CLOEXEC);
+  if (program < 0) Fail(plan, "open the program");
   if (plan.as_nobody) {
     // The plain system calls: the library's functions would look for other threads.
     if (::syscall(SYS_setgroups, 0, nullptr) != 0) Fail(plan, "setgroups");
@@ -139,7 +142,7 @@ struct ChildFailure {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != plan.parent) ::_exit(127);  // it died before it could be noticed
   }
-  ::execve(plan.program, plan.arguments, plan.environment);
+  ::fexecve(program, plan.arguments, plan.environment);
   Fail(plan, "exec");
 }
 
