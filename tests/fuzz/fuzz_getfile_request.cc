@@ -31,6 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (whole.state() == RequestParser::State::kComplete) {
     CHECK(consumed == cut_consumed);
     const Request request = whole.TakeRequest();
+    if (request.protocol != ds::getfile::Protocol::kGetfile) return 0;  // fuzz_getfile_http's
     CHECK(IsRequestPath(request.path));
     CHECK(FormatRequest(request.path, request.keep_alive) == bytes.substr(0, consumed));
   }
