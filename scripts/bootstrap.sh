@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Installs what building, checking and testing need on Debian 12, as root or through sudo.
-# When nothing is missing it asks dpkg once and is done.  --list prints the packages.
+# When nothing is missing it asks dpkg once and is done.
+# scripts/bootstrap.sh [--bench] [--list]
+#   --bench  also what only benchmarks need: peers to be measured against, and gnuplot
+#   --list   prints the packages
 set -euo pipefail
 
 build=(
@@ -15,6 +18,7 @@ checks=(
   dpkg-dev file # cpack's deb packages
 )
 peers=(nginx-light curl) # what tests and benchmarks hold our programs against
+bench=(nginx-light wrk gnuplot-nox)
 packages=("${build[@]}" "${checks[@]}" "${peers[@]}")
 
 die() {
@@ -22,11 +26,18 @@ die() {
   exit 1
 }
 
-case "$*" in
-  '') ;;
-  --list) printf '%s\n' "${packages[@]}" && exit ;;
-  *) printf 'usage: scripts/bootstrap.sh [--list]\n' >&2 && exit 2 ;;
-esac
+list=false
+for argument in "$@"; do
+  case $argument in
+    --bench) packages+=("${bench[@]}") ;;
+    --list) list=true ;;
+    *) printf 'usage: scripts/bootstrap.sh [--bench] [--list]\n' >&2 && exit 2 ;;
+  esac
+done
+if $list; then
+  printf '%s\n' "${packages[@]}" | sort -u
+  exit
+fi
 
 command -v apt-get >/dev/null || die "install packages: no apt-get here (Debian 12 is needed)"
 
@@ -35,7 +46,7 @@ while read -r package state; do
   [[ $state == installed ]] && installed[$package]=1
 done < <(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "${packages[@]}" 2>/dev/null || true)
 missing=()
-for package in "${packages[@]}"; do
+for package in $(printf '%s\n' "${packages[@]}" | sort -u); do
   [[ -n ${installed[$package]:-} ]] || missing+=("$package")
 done
 ((${#missing[@]})) || exit 0

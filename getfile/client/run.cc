@@ -2,7 +2,6 @@
 
 #include <curl/curl.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -23,13 +22,11 @@
 #include "common/base/mutex.h"
 #include "common/base/parse.h"
 #include "common/daemon/progress_meter.h"
-#include "common/fs/read_file.h"
 #include "common/net/socket.h"
 #include "getfile/client/download.h"
 #include "getfile/client/fetcher.h"
 #include "getfile/client/http_resume.h"
-#include "getfile/core/checksum_list.h"
-#include "getfile/core/path_list.h"
+#include "getfile/client/workload.h"
 
 namespace ds::getfile {
 namespace {
@@ -58,28 +55,13 @@ absl::StatusOr<std::vector<std::string>> LoadPaths(const ClientOptions& options)
     }
     return options.paths;
   }
-  auto text = fs::ReadFile(options.workload_file, std::size_t{1} << 30U);
-  if (!text.ok()) return InvalidArgument("workload: " + Message(text.status()));
-  PathList list = ParsePathList(*text);
-  if (!list.errors.empty()) {
-    return InvalidArgument(
-        fmt::format("workload \"{}\": {}", options.workload_file, fmt::join(list.errors, "; ")));
-  }
-  if (list.paths.empty()) {
-    return InvalidArgument(fmt::format("workload \"{}\": it is empty", options.workload_file));
-  }
-  return std::move(list.paths);
+  return LoadWorkload(options.workload_file);
 }
 
-absl::StatusOr<std::optional<DownloadFolder::Digests>> LoadDigests(const std::string& file) {
+absl::StatusOr<std::optional<DownloadFolder::Digests>> DigestsToVerify(const std::string& file) {
   if (file.empty()) return std::optional<DownloadFolder::Digests>();
-  auto text = fs::ReadFile(file, std::size_t{1} << 30U);
-  if (!text.ok()) return InvalidArgument("verify: " + Message(text.status()));
-  ChecksumList list = ParseChecksumList(*text);
-  if (!list.errors.empty()) {
-    return InvalidArgument(fmt::format("verify \"{}\": {}", file, fmt::join(list.errors, "; ")));
-  }
-  return std::optional<DownloadFolder::Digests>(std::move(list.digest_of));
+  ASSIGN_OR_RETURN(auto digests, LoadDigests(file));
+  return std::optional<DownloadFolder::Digests>(std::move(digests));
 }
 
 /// The workers of one run and what they have in common.
@@ -256,7 +238,7 @@ int RunClient(const ClientOptions& options, daemon::Tool* tool) {
   if (!paths.ok()) return tool->Fail(paths.status());
   job.paths = std::move(paths).value();
   job.requests = options.requests > 0 ? options.requests : job.paths.size();
-  auto digests = LoadDigests(options.verify_file);
+  auto digests = DigestsToVerify(options.verify_file);
   if (!digests.ok()) return tool->Fail(digests.status());
   auto folder = DownloadFolder::Open(options.output_folder, std::move(digests).value());
   if (!folder.ok()) return tool->Fail(folder.status());

@@ -48,13 +48,27 @@ std::string FormatAnswer(Dialect dialect, AnswerStatus status, std::uint64_t len
 }
 
 std::size_t AnswerParser::Feed(std::string_view bytes) {
-  std::size_t consumed = 0;
+  std::size_t consumed = head_.empty() && state_ == State::kIncomplete ? FeedWholeHead(bytes) : 0;
   // Byte by byte: the head is short, and not one byte of the body may be taken for it.
   while (consumed < bytes.size() && state_ == State::kIncomplete) {
     head_.push_back(bytes[consumed++]);
     Examine();
   }
   return consumed;
+}
+
+/// The usual case, in one step: a whole standard head of status OK at the front of `bytes`.
+/// Consumes all of it or nothing.
+std::size_t AnswerParser::FeedWholeHead(std::string_view bytes) {
+  constexpr std::string_view kFound = "GETFILE OK ";
+  if (!bytes.starts_with(kFound)) return 0;
+  const std::string_view rest = bytes.substr(kFound.size(), kDigitsMax + kStandardEnd.size());
+  const std::size_t digits = std::min(rest.find('\r'), rest.size());
+  if (!rest.substr(digits).starts_with(kStandardEnd)) return 0;
+  const auto length = ParseDecimal(rest.substr(0, digits));
+  if (!length) return 0;
+  Complete(AnswerStatus::kOk, Dialect::kStandard, *length);
+  return kFound.size() + digits + kStandardEnd.size();
 }
 
 void AnswerParser::Examine() {

@@ -38,6 +38,7 @@ class AnswerParser {
   const std::string& malformed_because() const { return reason_; }
 
  private:
+  std::size_t FeedWholeHead(std::string_view bytes);
   void Examine();
   void Malformed(std::string_view why);
   void ExamineEnd(AnswerStatus status, std::string_view rest);

@@ -6,34 +6,12 @@
 
 #include "common/base/http_date.h"
 #include "common/base/parse.h"
+#include "getfile/core/http_text.h"
 
 namespace ds::getfile {
 namespace {
 
 constexpr int kOk = 0;
-
-bool IsTokenChar(char c) {
-  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-         kMarks.find(c) != std::string_view::npos;
-}
-
-bool IsToken(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), IsTokenChar);
-}
-
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return Lower(x) == Lower(y); });
-}
-
-std::string_view TrimOws(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 /// The next line without its end, taken off the front of `rest`.
 std::string_view TakeLine(std::string_view* rest) {
@@ -42,18 +20,6 @@ std::string_view TakeLine(std::string_view* rest) {
   rest->remove_prefix(end == std::string_view::npos ? rest->size() : end + 1);
   if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
   return line;
-}
-
-/// Calls `visit` with each element of a comma-separated list; quoted strings keep their commas.
-template <typename Visit>
-void ForEachElement(std::string_view list, Visit visit) {
-  while (!list.empty()) {
-    bool quoted = false;
-    std::size_t end = 0;
-    while (end < list.size() && (quoted || list[end] != ',')) quoted ^= list[end++] == '"';
-    if (const auto element = TrimOws(list.substr(0, end)); !element.empty()) visit(element);
-    list.remove_prefix(std::min(end + 1, list.size()));
-  }
 }
 
 int HexValue(char c) {
@@ -125,10 +91,7 @@ int ParseField(std::string_view line, Request* request, Framing* framing) {
   if (colon == std::string_view::npos || !IsToken(line.substr(0, colon))) return 400;
   const std::string_view name = line.substr(0, colon);
   const std::string_view value = TrimOws(line.substr(colon + 1));
-  for (const char c : value) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte < 0x20 && c != '\t') || byte == 0x7f) return 400;
-  }
+  if (!IsFieldValue(value)) return 400;
   const auto is = [&](std::string_view other) { return EqualsIgnoringCase(name, other); };
   const auto append = [&](std::string* list) {
     if (!list->empty()) list->append(", ");
