@@ -3,6 +3,9 @@
 #include <civetweb.h>
 #include <fmt/format.h>
 
+#include <chrono>
+#include <thread>
+
 #include "common/net/socket.h"
 
 namespace ds::daemon {
@@ -67,7 +70,17 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const net::E
 }
 
 MetricsServer::~MetricsServer() {
-  if (context_ != nullptr) mg_stop(context_);
+  if (context_ == nullptr) return;
+  // civetweb looks at its stop flag when somebody connects, or every two seconds.
+  std::atomic<bool> stopped{false};
+  const std::jthread stopper([&] {
+    mg_stop(context_);
+    stopped.store(true);
+  });
+  while (!stopped.load()) {
+    (void)net::ConnectTcp({local_}, std::chrono::milliseconds(100), -1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 }  // namespace ds::daemon

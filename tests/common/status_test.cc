@@ -34,7 +34,7 @@ TEST(ErrnoErrorTest, CodeFitsTheErrno) {
       {EEXIST, absl::StatusCode::kAlreadyExists},
       {ENOSPC, absl::StatusCode::kResourceExhausted},
       {EMFILE, absl::StatusCode::kResourceExhausted},
-      {EINVAL, absl::StatusCode::kInvalidArgument},
+      {EINVAL, absl::StatusCode::kUnknown},
       {ETIMEDOUT, absl::StatusCode::kDeadlineExceeded},
       {EADDRINUSE, absl::StatusCode::kUnavailable},
       {ECONNREFUSED, absl::StatusCode::kUnavailable},

@@ -103,7 +103,7 @@ void ExpectConsistent(const json& report) {
 }
 
 /// A folder, a workload of its files and their digests, and a server of it: one for all tests of a
-/// suite, since a server with a metrics page takes two seconds to end.
+/// suite.
 class GetfileBenchTest : public ::testing::Test {
  protected:
   static constexpr std::uint64_t kSizes[] = {0, 5, 4096, 200'000};
@@ -129,8 +129,8 @@ class GetfileBenchTest : public ::testing::Test {
     }
     served_->workload = served_->files.Write("workload", paths);
     served_->sums = served_->files.Write("sums", sums);
-    served_->server =
-        std::make_unique<GetfileServer>(std::vector<std::string>{"--root", served_->root.path()});
+    served_->server = std::make_unique<GetfileServer>(
+        std::vector<std::string>{"--root", served_->root.path(), "--metrics", "127.0.0.1:0"});
   }
   static void TearDownTestSuite() { served_.reset(); }
 
