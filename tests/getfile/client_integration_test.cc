@@ -932,6 +932,26 @@ TEST_F(GetfileClientResumeTest, NothingIsWrittenOutsideThroughALinkInThePlaceOfT
   EXPECT_EQ(BytesOf(outside, "target"), "precious");
 }
 
+TEST(GetfileClientTest, AGetfileServerContinuesAsWell) {
+  const std::string body = Content(3 * kMiB);
+  const TempDir root;
+  root.Write("a", body);
+  GetfileServer server({"--root", root.path()});
+  const std::string head = server.Exchange("HEAD /a HTTP/1.0\r\n\r\n").bytes;
+  const std::size_t tag = head.find("ETag: ");
+  ASSERT_NE(tag, std::string::npos) << head;
+  const std::string etag = head.substr(tag + 6, head.find('\r', tag) - tag - 6);
+  // As a killed client leaves it.
+  const TempDir folder;
+  folder.Write("a.part", body.substr(0, kMiB));
+  folder.Write("a.part.etag", etag);
+  const ToolResult result = RunClient(Flags(server.port(), folder, {"--resume", "/a"}));
+  EXPECT_THAT(result, Ends(0, fmt::format("/a OK {0} of {0}\n", body.size())));
+  EXPECT_THAT(result.err, HasSubstr("continued at byte 1048576\n"));
+  EXPECT_EQ(Sha256Hex(BytesOf(folder, "a")), Sha256Hex(body));
+  EXPECT_THAT(FilesBelow(folder.path()), ElementsAre("a"));
+}
+
 TEST(GetfileClientTest, ARangeThatIsNotTheOneAskedForIsNotJoined) {
   const std::string body = "0123456789";
   FakeServer server(

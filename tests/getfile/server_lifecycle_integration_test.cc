@@ -853,11 +853,6 @@ TEST(GetfileServerLimitTest, ConnectionsBeyondTheMaximumAreAnsweredErrorUntilOne
 }
 
 TEST(GetfileServerLimitTest, WithoutDescriptorsTheAcceptLoopPausesAndThenServesWhoWaits) {
-#ifdef __SANITIZE_ADDRESS__
-  // Its companion UndefinedBehaviorSanitizer looks at memory through a pipe, and takes every object
-  // for a broken one when it gets none. ThreadSanitizer is content.
-  GTEST_SKIP() << "UndefinedBehaviorSanitizer needs descriptors of its own";
-#endif
   constexpr int kListeners = 2;
   constexpr int kWorkers = 2;
   const TempDir root;
