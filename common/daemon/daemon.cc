@@ -66,7 +66,8 @@ Daemon::Daemon(ProgramInfo info)
       ->capture_default_str();
   flags_.add_flag("--exit-on-stdin-close", options_.exit_on_stdin_close,
                   "Shut down when standard input closes");
-  flags_.set_config("--options", "", "TOML file with any of these options (default: none)");
+  flags_.set_config("--options", "", "TOML file with any of these options (default: none)")
+      ->check(SmallFile());
   flags_.allow_config_extras(false);
 }
 
@@ -163,8 +164,13 @@ int Daemon::Run(const StartFunction& start) {
   if (!started.ok()) return FailWith(info_.name, started.status());
   Service& service = *started->service;
 
-  PrintReadyLine(*started, metrics_server ? &metrics_server->local() : nullptr);
   if (metrics_server) metrics_server->SetHealthy(true);
+  // Scripts wait for this line: a daemon that cannot say it is of no use to them.
+  if (const absl::Status printed =
+          PrintReadyLine(*started, metrics_server ? &metrics_server->local() : nullptr);
+      !printed.ok()) {
+    return FailWith(info_.name, printed);
+  }
   // A reload runs beside, so that a slow disk does not make the daemon deaf to its end. One that is
   // asked for meanwhile follows it.
   std::optional<BackgroundWork> reload;
@@ -230,16 +236,18 @@ Daemon::Wake Daemon::WaitForEvent(int work_done_fd, bool serving) {
   }
 }
 
-void Daemon::PrintReadyLine(const Started& started, const net::Endpoint* metrics) {
+absl::Status Daemon::PrintReadyLine(const Started& started, const net::Endpoint* metrics) {
   std::vector<std::string> listen;
   for (const auto& endpoint : started.listen) listen.push_back(endpoint.ToString());
   std::string line =
       fmt::format("READY {} listen={} pid={}", info_.name, fmt::join(listen, ","), ::getpid());
   if (metrics != nullptr) line += fmt::format(" metrics={}", metrics->ToString());
   for (const auto& [key, value] : started.keys) line += fmt::format(" {}={}", key, value);
-  std::puts(line.c_str());
-  std::fflush(stdout);
+  if (std::puts(line.c_str()) < 0 || std::fflush(stdout) != 0) {
+    return ErrnoError("print the ready line", errno);
+  }
   ::sd_notify(0, "READY=1");
+  return absl::OkStatus();
 }
 
 void Daemon::DumpStatistics() {

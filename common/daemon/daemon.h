@@ -86,7 +86,7 @@ class Daemon {
 
  private:
   absl::Status ResolveAddresses();
-  void PrintReadyLine(const Started& started, const net::Endpoint* metrics);
+  absl::Status PrintReadyLine(const Started& started, const net::Endpoint* metrics);
   void DumpStatistics();
   enum class Wake { kWorkDone, kStop, kReload };
   Wake WaitForEvent(int work_done_fd, bool serving);

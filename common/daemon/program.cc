@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 
 #include "common/base/parse.h"
 
@@ -69,9 +71,33 @@ CLI::Validator Size() {
 }
 
 CLI::Validator Seconds(double min, double max) {
-  CLI::Range range(min, max);
-  range.description(fmt::format("SECONDS {}-{}", min, max));
-  return range;
+  const std::string bounds = fmt::format("SECONDS {}-{}", min, max);
+  return CLI::Validator(
+      [=](const std::string& text) {
+        double seconds = 0;
+        const bool number = CLI::detail::lexical_cast(text, seconds);
+        // Written so that "nan" is not between any bounds.
+        if (number && seconds >= min && seconds <= max) return std::string();
+        return fmt::format("\"{}\" is not a number of {}", EscapeBytes(text), bounds);
+      },
+      bounds);
+}
+
+CLI::Validator SmallFile() {
+  return CLI::Validator(
+      [](const std::string& name) {
+        constexpr std::uintmax_t kBytesMax = 1U << 20U;
+        std::error_code error;
+        if (!std::filesystem::is_regular_file(name, error)) {
+          return fmt::format("open \"{}\": {}", name,
+                             error ? error.message() : "not a regular file");
+        }
+        if (std::filesystem::file_size(name, error) > kBytesMax || error) {
+          return fmt::format("read \"{}\": larger than {} bytes", name, kBytesMax);
+        }
+        return std::string();
+      },
+      "FILE");
 }
 
 }  // namespace ds::daemon

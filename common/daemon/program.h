@@ -43,4 +43,7 @@ CLI::Validator Size();
 /// A check for CLI11 flags: a count of seconds, fractions allowed, between the bounds.
 CLI::Validator Seconds(double min, double max);
 
+/// A check for CLI11 flags: an existing regular file of at most 1 MiB.
+CLI::Validator SmallFile();
+
 }  // namespace ds::daemon

@@ -1,5 +1,6 @@
 #include "common/daemon/signals.h"
 
+#include <fcntl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -10,6 +11,14 @@
 namespace ds::daemon {
 
 SignalFd::SignalFd(std::initializer_list<int> signals) {
+  // Started with a closed standard stream, the program would otherwise give its number to a file or
+  // socket, and print into that.
+  for (int fd = ::open("/dev/null", O_RDWR); fd >= 0; fd = ::open("/dev/null", O_RDWR)) {
+    if (fd > STDERR_FILENO) {
+      ::close(fd);
+      break;
+    }
+  }
   sigset_t set;
   sigemptyset(&set);
   for (const int signal : signals) sigaddset(&set, signal);

@@ -7,8 +7,9 @@
 
 namespace ds::daemon {
 
-/// Signals as a descriptor. The constructor blocks the signals in the calling thread, and so in
-/// every thread started after it: make one first in main(). SIGPIPE is ignored from then on.
+/// Signals as a descriptor. Also gives a closed stdin, stdout or stderr to /dev/null. The
+/// constructor blocks the signals in the calling thread, and so in every thread started after it:
+/// make one first in main(). SIGPIPE is ignored from then on.
 class SignalFd {
  public:
   SignalFd(std::initializer_list<int> signals);

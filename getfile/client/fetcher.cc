@@ -37,10 +37,11 @@ FetchResult Fetcher::Fetch(const std::string& path) {
     const bool keep =
         options_.keep_alive && result.status.has_value() && result.received == result.length;
     if (!keep) socket_.Reset();
-    // The server may have closed the idle connection while the request was on its way. A GET can
-    // be repeated.
-    const bool stale = reused && !answered && !result.error.ok() &&
-                       result.error.code() == absl::StatusCode::kUnavailable;
+    // The server may have closed the idle connection while the request was on its way, or sent more
+    // than the length it gave before. A GET can be repeated.
+    const bool closed = !answered && result.error.code() == absl::StatusCode::kUnavailable;
+    const bool surplus = !result.status && result.error.code() == absl::StatusCode::kDataLoss;
+    const bool stale = reused && (closed || surplus);
     if (!stale) return result;
   }
 }

@@ -274,7 +274,9 @@ HttpResume::Result HttpResume::Fetch(const std::string& path) {
 
   curl_easy_reset(curl_);
   const std::string host =
-      options_.host.find(':') == std::string::npos ? options_.host : "[" + options_.host + "]";
+      options_.host.find(':') == std::string::npos || options_.host.starts_with('[')
+          ? options_.host
+          : "[" + options_.host + "]";
   const std::string url =
       fmt::format("http://{}:{}{}", host, options_.port, PercentEncodePath(path));
   const long timeout_s = std::max<long>(

@@ -242,7 +242,10 @@ int RunClient(const ClientOptions& options, daemon::Tool* tool) {
   if (!digests.ok()) return tool->Fail(digests.status());
   auto folder = DownloadFolder::Open(options.output_folder, std::move(digests).value());
   if (!folder.ok()) return tool->Fail(folder.status());
-  auto endpoints = net::Endpoint::Resolve({options.server, options.port});
+  // An IPv6 address may stand in brackets, as in the server's ready line.
+  std::string host = options.server;
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  auto endpoints = net::Endpoint::Resolve({host, options.port});
   if (!endpoints.ok()) return tool->Fail(endpoints.status());
   job.endpoints = std::move(endpoints).value();
 

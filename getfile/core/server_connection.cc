@@ -219,9 +219,12 @@ void ServerConnection::HandleTimeout(std::uint64_t unacknowledged, TimePoint now
   }
 }
 
-void ServerConnection::BeginShutdown() {
+void ServerConnection::BeginShutdown(TimePoint now) {
   shutting_down_ = true;
-  if (phase_ == Phase::kReading && !parser_.started()) Close(End::kDone, false);
+  if (phase_ != Phase::kReading) return;
+  if (!parser_.started()) return Close(End::kDone, false);
+  // Half a header is not work in flight, and its peer must not hold the end up.
+  Refuse(AnswerStatus::kInvalid, 408, now);
 }
 
 void ServerConnection::RecordFinished(TimePoint now) {

@@ -89,8 +89,9 @@ class ServerConnection {
   /// The deadline has passed. `unacknowledged`: bytes sent that the peer's kernel has not
   /// acknowledged; as long as they become fewer, the peer makes progress.
   void HandleTimeout(std::uint64_t unacknowledged, TimePoint now);
-  /// The server shuts down: no further request after the one under way; closed if there is none.
-  void BeginShutdown();
+  /// The server shuts down: no further request after the one under way. Closed if there is none;
+  /// half a header is answered INVALID.
+  void BeginShutdown(TimePoint now);
 
   Phase phase() const { return phase_; }
   /// None in kLookup (the source keeps its own time) and kClosed.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::size_t kFlushBytes = 32U << 10U;
 constexpr Duration kFlushInterval = std::chrono::seconds(1);
+constexpr Duration kWarningInterval = std::chrono::minutes(1);
 
 std::string RequestLine(const FinishedAnswer& answer) {
   if (answer.path.empty()) return "-";
@@ -69,7 +71,13 @@ void AccessLog::SetFile(std::shared_ptr<AccessLogFile> file) {
 
 void AccessLog::Flush() {
   if (buffer_.empty()) return;
-  if (!file_->Append(buffer_)) lines_lost_.Add(buffered_lines_);
+  if (!file_->Append(buffer_)) {
+    lines_lost_.Add(buffered_lines_);
+    if (loop_->now() - warning_time_ >= kWarningInterval) {
+      spdlog::warn("access log: {} lines lost so far: {}", lines_lost_.Get(), ErrnoText(errno));
+      warning_time_ = loop_->now();
+    }
+  }
   buffer_.clear();
   buffered_lines_ = 0;
 }

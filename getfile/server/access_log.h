@@ -29,7 +29,8 @@ class AccessLogFile {
 ///   127.0.0.1 - - [31/Jan/2026:12:00:00 +0000] "GET /a/b GETFILE" 200 1234 0.000123
 ///
 /// GETFILE answers have the HTTP code of the same meaning, which log tools understand.
-/// Written at 32 KiB or after a second. Lines that the disk does not take are dropped and counted.
+/// Written at 32 KiB or after a second. Lines that the disk does not take are dropped, counted, and
+/// warned of once a minute.
 class AccessLog final : private net::EventLoop::Timer {
  public:
   /// `file` may be null: no log.
@@ -55,6 +56,7 @@ class AccessLog final : private net::EventLoop::Timer {
   std::int64_t stamp_second_ = -1;
   std::string stamp_;  ///< of stamp_second_
   Counter lines_lost_;
+  TimePoint warning_time_{};
 };
 
 }  // namespace ds::getfile

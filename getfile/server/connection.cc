@@ -25,6 +25,9 @@ constexpr std::uint64_t kMeasureBytes = 16384;
 
 constexpr std::size_t kReadBytes = 4096;
 
+/// What a peer must have taken before it counts as one that reads.
+constexpr std::uint64_t kProofBytes = 256U << 10U;
+
 }  // namespace
 
 Connection::Connection(Worker* worker, UniqueFd socket, const net::Endpoint& peer, bool refuse)
@@ -182,9 +185,13 @@ bool Connection::Send() {
       sent.outcome = errno == EAGAIN ? Body::Outcome::kSocketFull : Body::Outcome::kPeerGone;
     }
   } else {
-    if (blocked_) {  // the peer has taken what it was given
+    if (blocked_) {
       Unblock();
-      SetAllowance(worker_->GrownAllowance(allowance_));
+      // Any peer's kernel takes the first window full, whether its program reads or not.
+      const std::uint64_t taken = sent_total_ - charged_;
+      if (allowance_ > 0 && taken >= std::max<std::uint64_t>(4 * allowance_, kProofBytes)) {
+        SetAllowance(worker_->GrownAllowance(allowance_));
+      }
     } else if (allowance_ == 0) {
       // Answers that were not acknowledged yet count too: many small ones make a large one.
       const std::uint64_t initial = worker_->InitialAllowance();
@@ -198,6 +205,7 @@ bool Connection::Send() {
   const TimePoint now = std::chrono::steady_clock::now();
   sent_since_measured_ += sent.bytes;
   turn_bytes_ += sent.bytes;
+  sent_total_ += sent.bytes;
   core_.HandleSent(sent.bytes, now);
   switch (sent.outcome) {
     case Body::Outcome::kSent:
@@ -259,7 +267,7 @@ void Connection::BeginShutdown() {
     readable_ = true;
     Read();
   }
-  core_.BeginShutdown();
+  core_.BeginShutdown(worker_->loop().now());
   Advance();
 }
 

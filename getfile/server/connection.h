@@ -75,6 +75,7 @@ class Connection final : private net::EventLoop::Watcher,
   std::uint64_t allowance_ = 0;
   std::uint64_t charged_ = 0;  ///< what the budget holds against this connection
   std::uint64_t sent_since_measured_ = 0;
+  std::uint64_t sent_total_ = 0;
   TimePoint blocked_time_;
   bool blocked_ = false;  ///< the socket was full, and the peer has taken nothing since
   std::list<Connection*>::iterator blocked_place_;  ///< in the worker's list, or its end

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -55,6 +56,11 @@ absl::StatusOr<std::shared_ptr<const FileTree>> FileTree::FromRoot(const std::st
 }
 
 absl::StatusOr<std::shared_ptr<const FileTree>> FileTree::FromContentFile(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) {
+    return InvalidArgument(fmt::format("content file: open \"{}\": {}", path,
+                                       error ? error.message() : "not a regular file"));
+  }
   auto text = fs::ReadFile(path);
   if (!text.ok()) return InvalidArgument("content file: " + Message(text.status()));
   ContentList list = ParseContentList(*text);

@@ -76,6 +76,7 @@ absl::Status Server::StartWorkers(const std::shared_ptr<AccessLogFile>& log_file
       options_.threads > 0 ? options_.threads : std::max(2U, std::thread::hardware_concurrency());
   const std::size_t descriptors = RaiseDescriptorLimit();
   const std::size_t open_files = std::min(kOpenFilesMax, descriptors / 8) / count;
+  limit_.refused_max = std::min(limit_.refused_max, descriptors / 8);
   const std::size_t reserved =
       kDescriptorsReserved + open_files * count + limit_.refused_max + std::size_t{2} * count;
   const std::size_t possible = descriptors > reserved ? descriptors - reserved : 1;

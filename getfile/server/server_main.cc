@@ -51,7 +51,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   flags
       .add_option("--max-connections", options.connections_max,
-                  "Connections served at once; further ones are answered ERROR")
+                  "Connections served at once; further ones are answered ERROR, "
+                  "and closed at once when there are 256 of those")
       ->check(daemon::Count(1))
       ->capture_default_str();
   flags

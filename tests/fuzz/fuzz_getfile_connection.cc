@@ -29,7 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     input.remove_prefix(2);
     now += std::chrono::milliseconds(amount);
     const std::string_view bytes = input.substr(0, amount);
-    if (choice % 16 == 15) connection.BeginShutdown();
+    if (choice % 16 == 15) connection.BeginShutdown(now);
     if (choice % 16 == 14) connection.HandlePeerGone(now);
     if (choice % 16 == 13 && connection.NextDeadline()) {
       now = std::max(now, *connection.NextDeadline());

@@ -974,6 +974,20 @@ TEST(GetfileClientTest, ARangeThatIsNotTheOneAskedForIsNotJoined) {
   }
 }
 
+TEST(GetfileClientTest, ARangeThatEndsTooEarlyIsNotTakenForTheRest) {
+  FakeServer server(
+      {FakeServer::Answer("HTTP/1.1 206 Partial Content\r\nETag: \"1\"\r\n"
+                          "Content-Range: bytes 5-7/10\r\nContent-Length: 3\r\n"
+                          "Connection: close\r\n\r\n567")});
+  const TempDir folder;
+  folder.Write("a.part", "01234");
+  folder.Write("a.part.etag", "\"1\"");
+  const ToolResult result = Fetch(server, folder, {"--resume", "/a"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_FALSE(folder.Exists("a"));
+  EXPECT_EQ(BytesOf(folder, "a.part"), "01234567") << "what came is kept";
+}
+
 TEST(GetfileClientTest, ResumeSaysWhenTheServerHasNoHttpAndFetchesAllTheSame) {
   FakeServer server({[](FakeServer::Conversation& peer) {
     const std::string request = peer.ReadRequest();

@@ -232,13 +232,20 @@ TEST_F(ServerConnectionTest, PeerGoneWhileSendingIsRecordedAsBroken) {
 }
 
 TEST_F(ServerConnectionTest, ShutdownClosesAnIdleConnection) {
-  connection_.BeginShutdown();
+  connection_.BeginShutdown(now_);
   EXPECT_EQ(connection_.phase(), Phase::kClosed);
+}
+
+TEST_F(ServerConnectionTest, ShutdownDoesNotWaitForHalfAHeader) {
+  Bytes("GETFILE G");
+  connection_.BeginShutdown(now_);
+  ASSERT_EQ(connection_.phase(), Phase::kSending);
+  EXPECT_EQ(SendAll(), "GETFILE INVALID\r\n\r\n");
 }
 
 TEST_F(ServerConnectionTest, ShutdownFinishesTheAnswerUnderWayAndTakesNoOther) {
   Bytes(kKeepAlive + kKeepAlive);
-  connection_.BeginShutdown();
+  connection_.BeginShutdown(now_);
   ASSERT_EQ(connection_.phase(), Phase::kLookup);
   Answer(AnswerStatus::kOk, 3);
   SendAll();

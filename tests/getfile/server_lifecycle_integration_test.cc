@@ -209,6 +209,10 @@ TEST(GetfileServerStartTest, ABadOptionIsAUsageError) {
       {"--header-timeout", "soon"},
       {"--timeout", "0"},
       {"--timeout", "-3"},
+      {"--timeout", "nan"},
+      {"--header-timeout", "nan"},
+      {"--drain-timeout", "nan"},
+      {"--options", "/dev/zero"},
       {"--revalidate", "-1"},
       {"--max-connections", "0"},
       {"--max-connections", "-5"},
@@ -428,7 +432,7 @@ TEST(GetfileServerContentTest, AMissingContentFileIsAUsageError) {
   const TempDir folder;
   EXPECT_THAT(RunServer({"-p", "0", "-m", folder.path("missing")}),
               Refuses(2, "No such file or directory"));
-  EXPECT_THAT(RunServer({"-p", "0", "-m", folder.path()}), Refuses(2, "Is a directory"));
+  EXPECT_THAT(RunServer({"-p", "0", "-m", folder.path()}), Refuses(2, "not a regular file"));
 }
 
 TEST(GetfileServerContentTest, AReloadDropsNoConnection) {
@@ -556,6 +560,36 @@ TEST(GetfileServerEndTest, ASecondSignalEndsAtOnceWithAFailure) {
     ASSERT_TRUE(server.process().Signal(second));
     EXPECT_TRUE(server.process().Wait().Exited(1));
   }
+}
+
+TEST(GetfileServerEndTest, HalfARequestDoesNotHoldUpTheEnd) {
+  GetfileServer server({"--drain-timeout", "86400"});
+  auto peer = RawPeer::Connect("127.0.0.1", server.port());
+  ASSERT_TRUE(peer.ok());
+  ASSERT_TRUE(peer->Send("GETFILE G"));
+  EXPECT_EQ(server.Exchange(Get("/missing")).bytes, kNotFound) << "the other one was accepted";
+  ASSERT_TRUE(server.process().Signal(SIGTERM));
+  EXPECT_EQ(peer->ReadToEnd().bytes, kInvalid);
+  peer->Close();
+  EXPECT_TRUE(server.process().Wait().Exited(0));
+}
+
+TEST(GetfileServerEndTest, RequestsThatArrivedBeforeTheSignalAreAnswered) {
+  const TempDir root;
+  root.Write("a", "hello");
+  GetfileServer server({"--root", root.path()});
+  server.process().Pause();
+  std::vector<RawPeer> peers;
+  for (int i = 0; i < 200; ++i) {
+    auto peer = RawPeer::Connect("127.0.0.1", server.port());
+    ASSERT_TRUE(peer.ok());
+    ASSERT_TRUE(peer->Send(Get("/a")));
+    peers.push_back(*std::move(peer));
+  }
+  ASSERT_TRUE(server.process().Signal(SIGTERM));
+  server.process().Resume();
+  for (RawPeer& peer : peers) EXPECT_EQ(peer.ReadToEnd().bytes, Ok("hello"));
+  EXPECT_TRUE(server.process().Wait().Exited(0));
 }
 
 TEST(GetfileServerEndTest, SigintIsAsGoodAsSigterm) {
