@@ -265,8 +265,9 @@ void Worker::BeginShutdown(const std::function<void()>& on_deaf, std::function<v
   listeners_.clear();
   on_deaf();
   for (std::size_t i = connections_.size(); i-- > 0;) {
-    // Closing swaps the last one into this place; that one was asked already.
-    connections_[i]->BeginShutdown();
+    // Whoever closes is replaced by the last one, which was asked already; and one connection's end
+    // may end others that linger.
+    if (i < connections_.size()) connections_[i]->BeginShutdown();
   }
   if (connections_.empty()) return on_idle();
   on_idle_ = std::move(on_idle);
