@@ -5,7 +5,7 @@
 
 seconds=${1:-10}
 [[ $# -le 1 && $seconds =~ ^[0-9]+$ ]] || usage_error 'usage: scripts/fuzz.sh [seconds per target]'
-timed "fuzz build" build_preset fuzz
+timed "fuzz build" build_preset fuzz --target fuzz_targets
 
 shopt -s nullglob
 targets=("$repo"/build/fuzz/bin/fuzz_*)

@@ -37,7 +37,8 @@ configure() {
     (cd "$repo" && cmake --preset "$1" -DDS_WERROR="${CI:-OFF}")
 }
 
-build_preset() { configure "$1" && (cd "$repo" && cmake --build --preset "$1"); }
+# build_preset PRESET [option of cmake --build]…
+build_preset() { configure "$1" && (cd "$repo" && cmake --build --preset "$@"); }
 build_release() { build_preset release; }
 
 # systems_in FOLDER: the systems that have a script in scripts/FOLDER, one a line.
