@@ -13,8 +13,8 @@
 #include <chrono>
 #include <cstdio>
 #include <ctime>
-#include <functional>
 #include <latch>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,17 +54,17 @@ std::string HttpRequest(const std::string& path, const net::HostPort& host, bool
 }
 
 /// Raises the limit of open files to what is needed.
-absl::Status AllowDescriptors(std::uint64_t connections) {
-  constexpr std::uint64_t kOthers = 64;  // standard streams, epoll sets
+absl::Status AllowDescriptors(const BenchOptions& options) {
+  // An epoll set and an eventfd per thread; standard streams and the like.
+  const std::uint64_t needed = std::uint64_t{options.connections} + 2 * options.threads + 64;
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return ErrnoError("getrlimit", errno);
-  const std::uint64_t needed = connections + kOthers;
   if (limit.rlim_cur >= needed) return absl::OkStatus();
   limit.rlim_cur = std::min<rlim_t>(needed, limit.rlim_max);
   if (limit.rlim_max < needed || ::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
     return InvalidArgument(
         fmt::format("open {} connections: the limit of open files is {} (raise it: ulimit -Hn {})",
-                    connections, limit.rlim_max, needed));
+                    options.connections, limit.rlim_max, needed));
   }
   return absl::OkStatus();
 }
@@ -76,8 +76,8 @@ struct Times {
   TimePoint end;      ///< no request begins from here on; far away if their number decides
 };
 
-/// One thread of the load: a loop with its connections. Its methods belong to its thread unless
-/// they say otherwise.
+/// One thread of the load: a loop with its connections. The public methods are for the thread that
+/// owns the object, the others run on its own.
 class LoadThread final : BenchConnection::Owner {
  public:
   /// `done_fd`: an eventfd that gets 1 when there is nothing more to do.
@@ -89,7 +89,6 @@ class LoadThread final : BenchConnection::Owner {
         new LoadThread(options, plan, index, times, done_fd, std::move(loop)));
   }
 
-  /// Thread-safe, as the destructor is.
   void Launch() {
     thread_ = std::jthread([this] {
       // Slots are due at exact times; the default lets the kernel wake us 50 us late.
@@ -98,8 +97,8 @@ class LoadThread final : BenchConnection::Owner {
     });
   }
 
-  /// Adds what was counted since the last call to `total`, under `mutex`, then counts down.
-  /// Thread-safe. REQUIRES: launched, not stopped.
+  /// Soon adds what was counted since the last call to `total`, under `mutex`, then counts down.
+  /// REQUIRES: launched, not stopped.
   void Collect(Mutex* mutex, load::LoadTally* total, std::latch* collected) {
     loop_->Post([=, this] {
       {
@@ -111,13 +110,13 @@ class LoadThread final : BenchConnection::Owner {
     });
   }
 
-  /// Ends the thread, with requests in flight or without. Thread-safe.
+  /// Ends the thread, with requests in flight or without.
   void Stop() {
     loop_->Stop();
     if (thread_.joinable()) thread_.join();
   }
 
-  // After Stop(), for any thread:
+  // REQUIRES: stopped.
   const load::LoadTally& tally() const { return tally_; }
   /// When the last counted request was over; long ago if there was none.
   TimePoint last_finished() const { return last_finished_; }
@@ -421,7 +420,7 @@ absl::StatusOr<BenchPlan> MakeBenchPlan(const BenchOptions& options) {
     return InvalidArgument(fmt::format("verify \"{}\": no digest of {}", options.verify_file,
                                        fmt::join(unlisted, ", ")));
   }
-  RETURN_IF_ERROR(AllowDescriptors(options.connections));
+  RETURN_IF_ERROR(AllowDescriptors(options));
   ASSIGN_OR_RETURN(plan.endpoints, net::Endpoint::Resolve(host));
   return plan;
 }
