@@ -100,7 +100,7 @@ absl::Status AtomicFile::Link() {
   if (linked && ::renameat(folder_, replacement.c_str(), folder_, name_.c_str()) == 0) {
     return absl::OkStatus();
   }
-  const absl::Status status = ErrnoError(fmt::format("rename to \"{}\"", name_), errno);
+  absl::Status status = ErrnoError(fmt::format("rename to \"{}\"", name_), errno);
   if (linked) ::unlinkat(folder_, replacement.c_str(), 0);
   return status;
 }

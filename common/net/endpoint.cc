@@ -34,6 +34,7 @@ absl::StatusOr<HostPort> HostPort::Parse(std::string_view text) {
   }
   if (host.empty()) return bad("the host is missing");
   if (host.find('\0') != std::string_view::npos) return bad("NUL in the host");
+  if (host.find_first_of("[]") != std::string_view::npos) return bad("a bracket in the host");
   const auto number = ParseDecimal(port);
   if (!number || *number > 65535) return bad("the port is not a number from 0 to 65535");
   return HostPort{std::string(host), static_cast<std::uint16_t>(*number)};

@@ -56,7 +56,8 @@ std::string HttpRequest(const std::string& path, const net::HostPort& host, bool
 /// Raises the limit of open files to what is needed.
 absl::Status AllowDescriptors(const BenchOptions& options) {
   // An epoll set and an eventfd per thread; standard streams and the like.
-  const std::uint64_t needed = std::uint64_t{options.connections} + 2 * options.threads + 64;
+  const std::uint64_t needed =
+      std::uint64_t{options.connections} + std::uint64_t{2} * options.threads + 64;
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return ErrnoError("getrlimit", errno);
   if (limit.rlim_cur >= needed) return absl::OkStatus();
