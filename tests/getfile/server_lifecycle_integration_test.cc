@@ -497,6 +497,7 @@ TEST(GetfileServerEndTest, TransfersInFlightFinishAfterSigtermAndNewOnesAreRefus
   root.Write("large", body);
   GetfileServer server({"--root", root.path(), "--drain-timeout", "600"});
   std::vector<SlowTransfer> transfers;
+  transfers.reserve(4);
   for (int i = 0; i < 4; ++i) {
     transfers.emplace_back(server, i % 2 == 0 ? Get("/large") : GetKeepAlive("/large"));
   }
@@ -635,7 +636,7 @@ TEST(GetfileServerEndTest, AKilledServerStartsAgainAtOnceOnItsPortUnderLoad) {
   std::string workload;
   std::string digests;
   for (unsigned i = 0; i < kFiles; ++i) {
-    const std::string body = Content(i * 1000, i);
+    const std::string body = Content(std::size_t{1000} * i, i);
     root.Write(fmt::format("f{}", i), body);
     workload += fmt::format("/f{}\n", i);
     digests += fmt::format("{}  f{}\n", testing::Sha256Hex(body), i);
