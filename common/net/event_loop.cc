@@ -40,6 +40,13 @@ absl::Status EventLoop::Add(int fd, std::uint32_t events, Watcher* watcher) {
   return absl::OkStatus();
 }
 
+void EventLoop::Rearm(int fd, std::uint32_t events, Watcher* watcher) {
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = watcher;
+  CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0, "not in the loop");
+}
+
 void EventLoop::Remove(int fd, Watcher* watcher) {
   CHECK(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr) == 0, "not in the loop");
   Forget(watcher);

@@ -55,6 +55,8 @@ class EventLoop {
   static absl::StatusOr<std::unique_ptr<EventLoop>> Create();
 
   absl::Status Add(int fd, std::uint32_t events, Watcher* watcher);
+  /// Reports anew what holds now, and edges from now on. REQUIRES: `fd` was added.
+  void Rearm(int fd, std::uint32_t events, Watcher* watcher);
   /// Also forgets events of `watcher` that were fetched and not yet delivered.
   void Remove(int fd, Watcher* watcher);
   /// Remove() for a watcher whose only descriptor is closed right after: the kernel takes that out

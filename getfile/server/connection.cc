@@ -25,6 +25,8 @@ constexpr std::uint64_t kMeasureBytes = 16384;
 
 constexpr std::size_t kReadBytes = 4096;
 
+constexpr std::uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+
 /// What a peer must have taken before it counts as one that reads.
 constexpr std::uint64_t kProofBytes = 256U << 10U;
 
@@ -105,7 +107,7 @@ void Connection::Park() {
   if (!in_loop_ && !deferred_ && !lingering) {
     // Only now: a connection that was served at its first look needs no place in the epoll set.
     // Adding reports what has happened since.
-    const auto added = loop.Add(socket_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
+    const auto added = loop.Add(socket_.get(), kEvents, this);
     if (!added.ok()) {  // out of epoll watches: this connection cannot be kept
       core_.HandlePeerGone(loop.now());
       return worker_->Close(this, core_.end());
@@ -212,6 +214,9 @@ bool Connection::Send() {
       return true;
     case Body::Outcome::kSocketFull:
       writable_ = false;
+      // The kernel tells when a third is free. Trying at once again would send in small pieces, and
+      // wait for an edge that a full source would never cause.
+      if (in_loop_) worker_->loop().Rearm(socket_.get(), kEvents, this);
       MeasureQueue();
       if (!blocked_) {
         blocked_ = true;

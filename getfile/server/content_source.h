@@ -16,7 +16,7 @@ class Body {
  public:
   enum class Outcome {
     kSent,          ///< `bytes` went out, and the socket may take more
-    kSocketFull,    ///< `bytes` went out, and the socket takes no more now
+    kSocketFull,    ///< `bytes` went out, and the socket takes no more now, or not much
     kSourceBroken,  ///< there are no bytes at this offset, though there should be
     kPeerGone,
   };

@@ -1,6 +1,8 @@
 #include "getfile/server/file_source.h"
 
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,7 +23,8 @@ namespace {
 
 constexpr Duration kUnusedAfter = std::chrono::seconds(60);
 constexpr Duration kSweepInterval = std::chrono::seconds(10);
-constexpr std::uint64_t kContentBytesMax = 16384;
+constexpr std::uint64_t kContentBytesMax = 16384;         // of one file kept in memory
+constexpr std::uint64_t kContentBytesTotal = 16U << 20U;  // of all that one worker keeps
 
 Body::Outcome OutcomeOfErrno(int error) {
   return error == EAGAIN || error == EWOULDBLOCK ? Body::Outcome::kSocketFull
@@ -57,7 +60,6 @@ class FileSource::OpenFile final : public Body {
                                info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
     fields_.last_modified = FormatHttpDate(info.st_mtim.tv_sec);
     fields_.modified_unix_s = info.st_mtim.tv_sec;
-    LoadContent();
   }
 
   const ContentFields& fields() const { return fields_; }
@@ -70,9 +72,10 @@ class FileSource::OpenFile final : public Body {
            info_.st_ctim.tv_nsec == other.st_ctim.tv_nsec;
   }
 
-  /// Keeps the content in memory, so that head and body go out in one system call. Not for a file
-  /// that was written just now: another write within the same tick of the file system's clock would
-  /// leave no trace in its times.
+  /// Keeps the content in memory, so that head and body go out in one system call. Not for a large
+  /// file: copies in many sockets take more of the processor's cache than pages shared by all. Nor
+  /// for one that was written just now: another write within the same tick of the file system's
+  /// clock would leave no trace in its times.
   void LoadContent() {
     constexpr std::int64_t kSettledAfter_s = 2;
     if (size() == 0 || size() > kContentBytesMax) return;
@@ -88,7 +91,7 @@ class FileSource::OpenFile final : public Body {
 
   Sent Send(int socket, std::string_view head, std::uint64_t offset, std::uint64_t bytes_max,
             bool hold) override {
-    return content_.empty() ? SendFromFile(socket, head, offset, bytes_max)
+    return content_.empty() ? SendFromFile(socket, head, offset, bytes_max, hold)
                             : SendContent(socket, head, offset, bytes_max, hold);
   }
 
@@ -112,8 +115,13 @@ class FileSource::OpenFile final : public Body {
   }
 
   Sent SendFromFile(int socket, std::string_view head, std::uint64_t offset,
-                    std::uint64_t bytes_max) const {
+                    std::uint64_t bytes_max, bool hold) const {
     Sent sent;
+    if (hold) {
+      // sendfile has no MSG_MORE.
+      const int on = 1;
+      ::setsockopt(socket, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+    }
     if (!head.empty()) {
       // MSG_MORE: head and first body bytes share a segment.
       const ssize_t n = ::send(socket, head.data(), head.size(), MSG_NOSIGNAL | MSG_MORE);
@@ -125,6 +133,7 @@ class FileSource::OpenFile final : public Body {
     const ssize_t n = ::sendfile(socket, fd_.get(), &position, bytes_max);
     if (n > 0) {
       sent.bytes += static_cast<std::uint64_t>(n);
+      if (static_cast<std::uint64_t>(n) < bytes_max) sent.outcome = Outcome::kSocketFull;
       return sent;
     }
     if (n == 0) return {Outcome::kSourceBroken, sent.bytes};  // the file has become shorter
@@ -188,8 +197,10 @@ LookupResult FileSource::LookupPath(const std::string& path) {
   if (cached != by_path_.end()) {
     Entry& entry = *cached->second;
     if (!entry.file->SameAs(opened.info)) {
+      content_bytes_ -= entry.file->content_bytes();
       entry.file = std::make_shared<OpenFile>(std::move(opened.fd), opened.info, path);
     }
+    if (entry.file->content_bytes() == 0) KeepContent(entry.file.get());
     entry.checked_time = entry.used_time = now;
     entries_.splice(entries_.begin(), entries_, cached->second);
     return found(entry.file);
@@ -197,6 +208,7 @@ LookupResult FileSource::LookupPath(const std::string& path) {
   auto file = std::make_shared<OpenFile>(std::move(opened.fd), opened.info, path);
   if (options_.open_files_max == 0) return found(file);
   if (entries_.size() >= options_.open_files_max) Evict(std::prev(entries_.end()));
+  KeepContent(file.get());
   entries_.push_front({path, file, now, now});
   by_path_.emplace(entries_.front().path, entries_.begin());
   if (!armed()) loop_->Arm(this, now + kSweepInterval);
@@ -208,8 +220,7 @@ FileSource::Opened FileSource::Open(const std::string& path) {
   int fd = tree_->Open(path);
   if ((fd == -EMFILE || fd == -ENFILE) && !entries_.empty()) {
     // Cached files are a luxury when descriptors run out.
-    entries_.clear();
-    by_path_.clear();
+    EvictAll();
     fd = tree_->Open(path);
   }
   if (fd == -EACCES) {
@@ -237,11 +248,23 @@ FileSource::Opened FileSource::Open(const std::string& path) {
 
 void FileSource::SetTree(std::shared_ptr<const FileTree> tree) {
   tree_ = std::move(tree);
+  EvictAll();
+}
+
+void FileSource::KeepContent(OpenFile* file) {
+  if (content_bytes_ + file->size() > kContentBytesTotal) return;
+  file->LoadContent();
+  content_bytes_ += file->content_bytes();
+}
+
+void FileSource::EvictAll() {
   by_path_.clear();
   entries_.clear();
+  content_bytes_ = 0;
 }
 
 void FileSource::Evict(EntryList::iterator entry) {
+  content_bytes_ -= entry->file->content_bytes();
   by_path_.erase(entry->path);
   entries_.erase(entry);
 }

