@@ -404,6 +404,7 @@ TEST_F(GetfileBenchTest, WrongUsageIsRefusedBeforeAnythingIsDone) {
            workload + Flags{"--timeout", "0"},
            workload + Flags{"--warmup", "-1"},
            workload + Flags{"--protocol", "ftp"},
+           workload + Flags{"--protocol", "1"},
            workload + Flags{"--verify", files_.path("missing")},
            workload + Flags{"--verify", other_sums},
            workload + Flags{"--verify", bad_sums},

@@ -204,6 +204,7 @@ TEST(GetfileServerStartTest, ABadOptionIsAUsageError) {
       {"-d", "5000001"},
       {"-d", "1s"},
       {"--dialect", "klingon"},
+      {"--dialect", "1"},
       {"--header-timeout", "0"},
       {"--header-timeout", "-1"},
       {"--header-timeout", "soon"},
