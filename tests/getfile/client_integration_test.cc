@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -18,6 +19,7 @@
 
 #include "common/base/check.h"
 #include "common/base/parse.h"
+#include "common/base/unique_fd.h"
 #include "tests/getfile/fake_server.h"
 #include "tests/getfile/getfile_server.h"
 #include "tests/harness/child_process.h"
@@ -449,6 +451,7 @@ TEST(GetfileClientTest, BadUsageIsFoundBeforeAnythingIsFetched) {
       {"/a", "--timeout", "0"},
       {"/a", "--timeout", "-1"},
       {"/a", "--dialect", "klingon"},
+      {"/a", "--dialect", "1"},
       {"/a", "-o", good},
       {"/a", "--no-such-option"},
   };
@@ -666,6 +669,22 @@ INSTANTIATE_TEST_SUITE_P(Signals, GetfileClientInterruptTest,
                          [](const auto& instance) {
                            return std::string(::sigabbrev_np(instance.param.first));
                          });
+
+TEST(GetfileClientTest, AListThatDoesNotEndDoesNotHoldUpAnInterrupt) {
+  const TempDir folder;
+  const std::string pipe = folder.path("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0666), 0);
+  for (const auto& [program, signal] : {std::pair{"getfile-client", SIGINT},
+                                        {"getfile-client", SIGTERM},
+                                        {"getfile-bench", SIGINT}}) {
+    ToolProcess tool(program, {"-w", pipe});
+    ASSERT_TRUE(tool.Start().ok());
+    const UniqueFd writer(::open(pipe.c_str(), O_WRONLY | O_CLOEXEC));  // once it is being read
+    ASSERT_EQ(::write(writer.get(), "/a ", 3), 3);
+    ASSERT_TRUE(tool.Signal(signal));
+    EXPECT_EQ(tool.Wait().exit_code, 128 + signal) << program;
+  }
+}
 
 TEST(GetfileClientTest, ASilentServerDoesNotHoldUpAnInterrupt) {
   FakeServer server({[](FakeServer::Conversation& peer) {
