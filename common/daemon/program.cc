@@ -86,6 +86,7 @@ CLI::Validator Seconds(double min, double max) {
 
 CLI::Validator OneOfNames(std::vector<std::pair<std::string, std::string>> values) {
   std::vector<std::string> names;
+  names.reserve(values.size());
   for (const auto& [name, value] : values) names.push_back(name);
   std::string description = fmt::format("{{{}}}", fmt::join(names, ","));
   return CLI::Validator(

@@ -1098,7 +1098,8 @@ TEST(GetfileClientTest, AMalformedHeadIsNotTrusted) {
            std::string("HTTP/1.1 206 Part\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n"
                        "In the middle: x\r\n"),
        }) {
-    FakeServer server({FakeServer::Answer(head + "Connection: close\r\n\r\n" + body)});
+    FakeServer server(
+        {FakeServer::Answer(fmt::format("{}Connection: close\r\n\r\n{}", head, body))});
     const TempDir folder;
     folder.Write("a.part", "01234");
     folder.Write("a.part.etag", "\"1\"");

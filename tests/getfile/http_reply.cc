@@ -39,7 +39,7 @@ void PrintTo(const HttpReply& reply, std::ostream* out) {
 
 HttpReply TakeReply(std::string_view* bytes, bool bodiless) {
   const std::size_t end = bytes->find("\r\n\r\n");
-  const HttpReply broken{.code = 0, .version = "", .fields = {}, .body = std::string(*bytes)};
+  HttpReply broken{.code = 0, .version = "", .fields = {}, .body = std::string(*bytes)};
   if (end == std::string_view::npos || !bytes->starts_with("HTTP/1.") || end < 12) return broken;
   HttpReply reply;
   std::string_view head = bytes->substr(0, end + 2);

@@ -558,7 +558,8 @@ TEST(GetfileHttpTest, TheEndOfAConnectionIsAnnounced) {
 
 TEST(GetfileHttpTest, PipelinedRequestsAreAnsweredInOrder) {
   const TempDir root;
-  for (unsigned i = 0; i < 37; ++i) root.Write(fmt::format("file{}", i), Content(i * 1000, i));
+  const auto content = [](unsigned i) { return Content(std::size_t{i} * 1000, i); };
+  for (unsigned i = 0; i < 37; ++i) root.Write(fmt::format("file{}", i), content(i));
   GetfileServer server({"--root", root.path(), "--metrics", "127.0.0.1:0"});
   constexpr unsigned kRequests = 1000;
   std::string requests;
@@ -578,7 +579,7 @@ TEST(GetfileHttpTest, PipelinedRequestsAreAnsweredInOrder) {
   ASSERT_THAT(replies, SizeIs(kRequests));
   for (unsigned i = 0; i < kRequests; ++i) {
     const bool missing = i % 10 == 9;
-    const std::string body = missing ? "404 Not Found\n" : Content(i % 37 * 1000, i % 37);
+    const std::string body = missing ? "404 Not Found\n" : content(i % 37);
     ASSERT_THAT(replies[i], Is(missing ? 404 : 200, heads.contains(i) ? "" : body)) << i;
     ASSERT_EQ(replies[i].Field("Content-Length"), std::to_string(body.size())) << i;
   }
@@ -652,7 +653,7 @@ TEST(GetfileHttpTest, AMalformedRequestIsRefusedAndEndsTheConnection) {
       {"GET /a%4 HTTP/1.1\r\n" + host + "\r\n", 400},
       {"GET /a% HTTP/1.1\r\n" + host + "\r\n", 400},
       {"GET /a%00 HTTP/1.1\r\n" + host + "\r\n", 400},
-      {std::string("GET /a\0b HTTP/1.1\r\n", 20) + host + "\r\n", 400},
+      {std::string("GET /a\0b HTTP/1.1\r\n", 19) + host + "\r\n", 400},
       {"GET /a http/1.1\r\n" + host + "\r\n", 400},
       {"GET /a HTTP/1,1\r\n" + host + "\r\n", 400},
       {"GET /a HTTP/x.1\r\n" + host + "\r\n", 400},
