@@ -33,7 +33,6 @@ absl::StatusOr<Listener> ListenTcp(const Endpoint& endpoint, int backlog) {
   UniqueFd fd(::socket(endpoint.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return ErrnoError(fmt::format("bind {}", endpoint.ToString()), errno);
   RETURN_IF_ERROR(SetOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1));
-  RETURN_IF_ERROR(SetOption(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1));
   if (endpoint.family() == AF_INET6) {
     RETURN_IF_ERROR(SetOption(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1));
   }

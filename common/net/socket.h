@@ -17,7 +17,6 @@ struct Listener {
 
 /// Binds and listens. SO_REUSEADDR (restart at once), no SO_REUSEPORT (a second server must fail),
 /// IPV6_V6ONLY. The errors name the address and, for an address in use, what to do.
-/// Accepted sockets inherit TCP_NODELAY.
 absl::StatusOr<Listener> ListenTcp(const Endpoint& endpoint, int backlog = 4096);
 
 /// Listens on 127.0.0.1 and [::1] at `port`; port 0 gets the same free port on both. Without IPv6

@@ -217,13 +217,12 @@ bool Connection::Send() {
       SetAllowance(std::min(allowance_, worker_->InitialAllowance()));
     }
     std::uint64_t chunk = allowance_ == 0 ? left : std::min(left, allowance_);
-    // The last answer's last segment leaves together with the end of the stream; but less than a
-    // segment at a time would never fill one.
-    bool hold = core_.last_answer();
     if (allowance_ > 0 && allowance_ < kSocketBufferBytes) {
-      hold = false;
       chunk = std::min(chunk, allowance_ - std::min(allowance_, net::UnsentBytes(socket_.get())));
     }
+    // The last answer's last segment leaves together with the end of the stream. Not if the rest
+    // may have to wait for room: then what is held back would wait for it, too.
+    const bool hold = core_.last_answer() && chunk == left;
     if (chunk == 0) {
       sent.outcome = Body::Outcome::kSocketFull;
     } else {
@@ -268,9 +267,9 @@ void Connection::SetAllowance(std::uint64_t bytes) {
   allowance_ = bytes;
   const int value = static_cast<int>(bytes);
   ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof value);
-  if (bytes < kSocketBufferBytes) {  // what was held (see Send()) is not any more
-    const int off = 0;
-    ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_CORK, &off, sizeof off);
+  if (bytes < kSocketBufferBytes) {  // less than a segment, perhaps: it must not wait for more
+    const int on = 1;
+    ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
 }
 
