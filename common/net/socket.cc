@@ -91,9 +91,8 @@ absl::Status WaitFor(int fd, short events, Duration timeout, int cancel_fd) {
     if (fds[1].revents != 0) return Error(absl::StatusCode::kCancelled, "interrupted");
     if (fds[0].revents != 0) return absl::OkStatus();
     if (ready == 0) {
-      return Error(
-          absl::StatusCode::kDeadlineExceeded,
-          fmt::format("no progress for {} s", std::chrono::duration<double>(timeout).count()));
+      return Error(absl::StatusCode::kDeadlineExceeded,
+                   fmt::format("no progress for {} s", ToSeconds(timeout)));
     }
   }
 }

@@ -32,16 +32,9 @@
 namespace ds::getfile {
 namespace {
 
-/// Between making the threads and the first request, so that all threads are there.
 /// From the decision to begin until the load begins: all threads shall be there by then.
 constexpr Duration kLeadTime = std::chrono::milliseconds(10);
 constexpr Duration kLeadTimePerThread = std::chrono::microseconds(200);
-
-Duration FromSeconds(double seconds) {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
-}
-
-double ToSeconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 /// User and system time of this process.
 double CpuSeconds() {

@@ -109,8 +109,7 @@ class Run {
   };
 
   void Work() {
-    const auto timeout =
-        std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options_.timeout_s));
+    const Duration timeout = FromSeconds(options_.timeout_s);
     const FetchProgress progress{
         .expected = [this](std::uint64_t n) { meter_.AddBytesExpected(n); },
         .received = [this](std::uint64_t n) { meter_.AddBytes(n); }};
@@ -199,7 +198,7 @@ class Run {
       object["status"] = status;
       object["bytes"] = result.received;
       object["length"] = result.length;
-      object["seconds"] = std::chrono::duration<double>(elapsed).count();
+      object["seconds"] = ToSeconds(elapsed);
       if (!result.error.ok()) object["error"] = Message(result.error);
       // Paths are bytes; what is not UTF-8 is replaced.
       line = object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);

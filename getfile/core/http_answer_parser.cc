@@ -16,49 +16,6 @@ constexpr std::string_view kVersion = "HTTP/1.";
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
-/// What the fields say about the end of the message and of the connection.
-struct Framing {
-  std::optional<std::uint64_t> content_length;
-  bool encoded = false;  ///< there is a Transfer-Encoding
-  bool close = false;
-  bool keep_alive = false;
-};
-
-struct FieldLine {
-  std::string_view name;
-  std::string_view value;
-
-  bool Is(std::string_view other) const { return EqualsIgnoringCase(name, other); }
-};
-
-/// Null, or what is wrong.
-const char* SplitField(std::string_view line, FieldLine* field) {
-  const std::size_t colon = line.find(':');
-  if (colon == std::string_view::npos || !IsToken(line.substr(0, colon))) {
-    return "a line is not a field";
-  }
-  field->name = line.substr(0, colon);
-  field->value = TrimOws(line.substr(colon + 1));
-  return IsFieldValue(field->value) ? nullptr : "a control byte in a field";
-}
-
-/// Null, or what is wrong.
-const char* TakeFraming(const FieldLine& field, Framing* framing) {
-  if (field.Is("content-length")) {
-    if (framing->content_length) return "more than one Content-Length";
-    framing->content_length = ParseDecimal(field.value);
-    if (!framing->content_length) return "the Content-Length is not a decimal number below 2^64";
-  } else if (field.Is("transfer-encoding")) {
-    framing->encoded = true;
-  } else if (field.Is("connection")) {
-    ForEachElement(field.value, [&](std::string_view option) {
-      framing->close |= EqualsIgnoringCase(option, "close");
-      framing->keep_alive |= EqualsIgnoringCase(option, "keep-alive");
-    });
-  }
-  return nullptr;
-}
-
 /// "bytes 5-9/10" or "bytes */10" (RFC 9110 section 14.4); another unit says nothing to us.
 const char* TakeContentRange(std::string_view value, HttpAnswerHead* head) {
   constexpr std::string_view kUnit = "bytes ";

@@ -124,6 +124,7 @@ class ServerConnection {
   void BeginDraining(TimePoint now);
   void RecordFinished(TimePoint now);
   void NoteProgress(TimePoint now);
+  void CheckSoon(TimePoint now);
   bool PeerIsStuck(std::uint64_t unacknowledged, TimePoint now);
   void Close(End end, bool reset);
 
@@ -147,7 +148,8 @@ class ServerConnection {
   std::uint64_t body_length_ = 0;
   std::uint64_t body_sent_ = 0;
   TimePoint progress_time_;
-  std::uint64_t unacknowledged_ = 0;  ///< at the last look
+  std::uint64_t sent_total_ = 0;    ///< in the connection's life
+  std::uint64_t acknowledged_ = 0;  ///< of those, at the last look
   std::optional<FinishedAnswer> finished_;
 };
 

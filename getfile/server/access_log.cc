@@ -61,7 +61,7 @@ void AccessLog::Add(const std::string& peer, const FinishedAnswer& answer) {
   }
   fmt::format_to(std::back_inserter(buffer_), "{} - - [{}] \"{}\" {} {} {:.6f}\n", peer, stamp_,
                  RequestLine(answer), answer.http_code, answer.body_sent,
-                 std::chrono::duration<double>(answer.elapsed).count());
+                 ToSeconds(answer.elapsed));
   ++buffered_lines_;
   if (buffer_.size() >= kFlushBytes) return Flush();
   if (!armed()) loop_->Arm(this, loop_->now() + kFlushInterval);
