@@ -192,9 +192,7 @@ int Daemon::Run(const StartFunction& start) {
   spdlog::info("shutting down, at most {} s for work in flight", options_.drain_timeout_s);
   ::sd_notify(0, "STOPPING=1");
   if (metrics_server) metrics_server->SetHealthy(false);
-  const auto deadline =
-      std::chrono::steady_clock::now() +
-      std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options_.drain_timeout_s));
+  const auto deadline = std::chrono::steady_clock::now() + FromSeconds(options_.drain_timeout_s);
   BackgroundWork work([&](const std::stop_token&) {
     if (reload) reload->Join();
     service.Drain(deadline);

@@ -1,7 +1,9 @@
 #include "common/daemon/program.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
@@ -64,8 +66,10 @@ CLI::Validator Count(std::uint64_t min, std::uint64_t max) {
 CLI::Validator Size() {
   return CLI::Validator(
       [](const std::string& text) {
-        const bool starts_well = !text.empty() && text.front() >= '0' && text.front() <= '9';
-        return starts_well ? std::string() : fmt::format("\"{}\" is not a size", EscapeBytes(text));
+        // CLI11 does not notice digits that are too many.
+        const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+        const bool fits = ParseDecimal(std::string_view(text).substr(0, digits)).has_value();
+        return fits ? std::string() : fmt::format("\"{}\" is not a size", EscapeBytes(text));
       },
       "");
 }
@@ -81,6 +85,23 @@ CLI::Validator Seconds(double min, double max) {
         return fmt::format("\"{}\" is not a number of {}", EscapeBytes(text), bounds);
       },
       bounds);
+}
+
+CLI::Validator OneOfNames(std::vector<std::pair<std::string, std::string>> values) {
+  std::vector<std::string> names;
+  names.reserve(values.size());
+  for (const auto& [name, value] : values) names.push_back(name);
+  std::string description = fmt::format("{{{}}}", fmt::join(names, ","));
+  return CLI::Validator(
+      [values = std::move(values), description](std::string& text) {
+        for (const auto& [name, value] : values) {
+          if (text != name) continue;
+          text = value;
+          return std::string();
+        }
+        return fmt::format("\"{}\" is not in {}", EscapeBytes(text), description);
+      },
+      description);
 }
 
 CLI::Validator SmallFile() {

@@ -41,7 +41,7 @@ absl::StatusOr<Listener> ListenTcp(const Endpoint& endpoint, int backlog) {
     const int error = errno;
     absl::Status status = ErrnoError(fmt::format("bind {}", endpoint.ToString()), error);
     if (error != EADDRINUSE) return status;
-    return Error(status.code(), Message(status) + " (is another server running? see --listen)");
+    return Error(status.code(), Message(status) + " (is another server running?)");
   }
   ASSIGN_OR_RETURN(const Endpoint local, LocalEndpoint(fd.get()));
   return Listener{std::move(fd), local};
@@ -91,9 +91,8 @@ absl::Status WaitFor(int fd, short events, Duration timeout, int cancel_fd) {
     if (fds[1].revents != 0) return Error(absl::StatusCode::kCancelled, "interrupted");
     if (fds[0].revents != 0) return absl::OkStatus();
     if (ready == 0) {
-      return Error(
-          absl::StatusCode::kDeadlineExceeded,
-          fmt::format("no progress for {} s", std::chrono::duration<double>(timeout).count()));
+      return Error(absl::StatusCode::kDeadlineExceeded,
+                   fmt::format("no progress for {} s", ToSeconds(timeout)));
     }
   }
 }
@@ -119,11 +118,8 @@ absl::StatusOr<UniqueFd> ConnectTcp(const std::vector<Endpoint>& endpoints, Dura
       last = Error(waited.code(), fmt::format("{}: {}", what, Message(waited)));
       continue;
     }
-    int error = 0;
-    socklen_t length = sizeof error;
-    if (::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0) {
-      return fd;
-    }
+    const int error = TakeSocketError(fd.get());
+    if (error == 0) return fd;
     last = ErrnoError(what, error);
   }
   return last;
@@ -133,6 +129,18 @@ std::uint64_t UnacknowledgedBytes(int fd) {
   int queued = 0;
   if (::ioctl(fd, SIOCOUTQ, &queued) != 0 || queued < 0) return 0;
   return static_cast<std::uint64_t>(queued);
+}
+
+std::uint64_t UnsentBytes(int fd) {
+  int queued = 0;
+  if (::ioctl(fd, SIOCOUTQNSD, &queued) != 0 || queued < 0) return 0;
+  return static_cast<std::uint64_t>(queued);
+}
+
+int TakeSocketError(int fd) {
+  int error = 0;
+  socklen_t length = sizeof error;
+  return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
 }
 
 }  // namespace ds::net

@@ -109,8 +109,7 @@ class Run {
   };
 
   void Work() {
-    const auto timeout =
-        std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options_.timeout_s));
+    const Duration timeout = FromSeconds(options_.timeout_s);
     const FetchProgress progress{
         .expected = [this](std::uint64_t n) { meter_.AddBytesExpected(n); },
         .received = [this](std::uint64_t n) { meter_.AddBytes(n); }};
@@ -199,7 +198,7 @@ class Run {
       object["status"] = status;
       object["bytes"] = result.received;
       object["length"] = result.length;
-      object["seconds"] = std::chrono::duration<double>(elapsed).count();
+      object["seconds"] = ToSeconds(elapsed);
       if (!result.error.ok()) object["error"] = Message(result.error);
       // Paths are bytes; what is not UTF-8 is replaced.
       line = object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
@@ -249,6 +248,7 @@ int RunClient(const ClientOptions& options, daemon::Tool* tool) {
   if (!endpoints.ok()) return tool->Fail(endpoints.status());
   job.endpoints = std::move(endpoints).value();
 
+  tool->BeginWork();
   if (options.resume) curl_global_init(CURL_GLOBAL_DEFAULT);
   const bool all_arrived = Run(options, job, &*folder, tool->interrupt_fd()).Execute();
   if (std::fflush(stdout) != 0) {

@@ -77,56 +77,36 @@ int ParseTarget(std::string_view target, Request* request) {
   return kOk;
 }
 
-/// The fields that decide how the message ends and what becomes of the connection.
-struct Framing {
-  int hosts = 0;
-  bool close = false;
-  bool keep_alive = false;
-  bool chunked = false;
-  std::optional<std::uint64_t> content_length;
-};
-
-int ParseField(std::string_view line, Request* request, Framing* framing) {
-  const std::size_t colon = line.find(':');
-  if (colon == std::string_view::npos || !IsToken(line.substr(0, colon))) return 400;
-  const std::string_view name = line.substr(0, colon);
-  const std::string_view value = TrimOws(line.substr(colon + 1));
-  if (!IsFieldValue(value)) return 400;
-  const auto is = [&](std::string_view other) { return EqualsIgnoringCase(name, other); };
+int ParseField(std::string_view line, Request* request, Framing* framing, int* hosts) {
+  FieldLine field;
+  if (SplitField(line, &field) != nullptr) return 400;
   const auto append = [&](std::string* list) {
     if (!list->empty()) list->append(", ");
-    list->append(value);
+    list->append(field.value);
   };
-  switch (Lower(name.front())) {
+  switch (Lower(field.name.front())) {
     case 'h':
-      if (is("host")) ++framing->hosts;
+      if (field.Is("host")) ++*hosts;
       break;
     case 'c':
-      if (is("connection")) {
-        ForEachElement(value, [&](std::string_view token) {
-          framing->close |= EqualsIgnoringCase(token, "close");
-          framing->keep_alive |= EqualsIgnoringCase(token, "keep-alive");
-        });
-      } else if (is("content-length")) {
-        const auto length = ParseDecimal(value);
-        if (!length || (framing->content_length && *framing->content_length != *length)) return 400;
-        framing->content_length = length;
-      }
-      break;
     case 't':
-      framing->chunked |= is("transfer-encoding");
+      if (TakeFraming(field, framing) != nullptr) return 400;
       break;
     case 'r':
-      // Two Range fields are malformed; the first counts and the whole file is a right answer too.
-      if (is("range")) append(&request->conditions.range);
+      // Two Range fields become a list, which is answered with the whole file.
+      if (field.Is("range")) append(&request->conditions.range);
       break;
     case 'i':
-      if (is("if-none-match")) append(&request->conditions.if_none_match);
-      if (is("if-match")) append(&request->conditions.if_match);
-      if (is("if-range")) request->conditions.if_range = value;
+      if (field.Is("if-none-match")) append(&request->conditions.if_none_match);
+      if (field.Is("if-match")) append(&request->conditions.if_match);
+      if (field.Is("if-range")) request->conditions.if_range = field.value;
       // A date that cannot be read is as if it were not there (section 13.1.3).
-      if (is("if-modified-since")) request->conditions.if_modified_since = ParseHttpDate(value);
-      if (is("if-unmodified-since")) request->conditions.if_unmodified_since = ParseHttpDate(value);
+      if (field.Is("if-modified-since")) {
+        request->conditions.if_modified_since = ParseHttpDate(field.value);
+      }
+      if (field.Is("if-unmodified-since")) {
+        request->conditions.if_unmodified_since = ParseHttpDate(field.value);
+      }
       break;
     default:
       break;
@@ -190,7 +170,8 @@ Range EvaluateRange(std::string_view text, std::uint64_t length) {
   if (first_text.empty()) {  // the last n bytes
     if (!digits(last_text)) return whole;
     const std::uint64_t n = std::min(number(last_text), length);
-    if (n == 0) return {Range::Kind::kUnsatisfiable, 0, 0};
+    if (number(last_text) == 0) return {Range::Kind::kUnsatisfiable, 0, 0};
+    if (length == 0) return whole;  // satisfiable, but no Content-Range can say it
     return {Range::Kind::kPart, length - n, n};
   }
   if (!digits(first_text) || !(last_text.empty() || digits(last_text))) return whole;
@@ -273,24 +254,27 @@ int ParseHttpRequest(std::string_view head, Request* request) {
   const std::string_view version = line.substr(last + 1);
   if (!IsToken(method) || target.empty()) return 400;
   if (version.size() != 8 || !version.starts_with("HTTP/") || version[6] != '.') return 400;
-  if (version[5] != '1') return version[5] >= '0' && version[5] <= '9' ? 505 : 400;
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (!digit(version[5]) || !digit(version[7])) return 400;
+  if (version[5] != '1') return 505;
   request->http_1_0 = version[7] == '0';
   request->head = method == "HEAD";
 
   Framing framing;
+  int hosts = 0;
   while (!head.empty()) {
     const std::string_view field = TakeLine(&head);
     if (field.empty()) break;
-    if (const int code = ParseField(field, request, &framing); code != kOk) return code;
+    if (const int code = ParseField(field, request, &framing, &hosts); code != kOk) return code;
   }
   // RFC 9112 section 3.2: exactly one Host; section 6.3: no two ways to say where a body ends.
-  if (framing.hosts > 1 || (framing.hosts == 0 && !request->http_1_0)) return 400;
-  if (framing.chunked && (framing.content_length || request->http_1_0)) return 400;
+  if (hosts > 1 || (hosts == 0 && !request->http_1_0)) return 400;
+  if (framing.encoded && (framing.content_length || request->http_1_0)) return 400;
   if (method != "GET" && method != "HEAD") return 405;
   if (const int code = ParseTarget(target, request); code != kOk) return code;
   request->keep_alive = !framing.close && (!request->http_1_0 || framing.keep_alive);
   // A body is not read: what stands behind it cannot be found, so this request is the last one.
-  if (framing.chunked || framing.content_length.value_or(0) > 0) request->keep_alive = false;
+  if (framing.encoded || framing.content_length.value_or(0) > 0) request->keep_alive = false;
   return kOk;
 }
 

@@ -2,11 +2,16 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string_view>
+
+#include "common/base/parse.h"
 
 namespace ds::getfile {
 
-// The lexical rules that requests and answers of HTTP share (RFC 9110 section 5.6).
+// What requests and answers of HTTP share: the lexical rules (RFC 9110 section 5.6), and the fields
+// that say where a message ends (RFC 9112 section 6).
 
 inline bool IsTokenChar(char c) {
   constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
@@ -50,6 +55,50 @@ void ForEachElement(std::string_view list, Visit visit) {
     if (const auto element = TrimOws(list.substr(0, end)); !element.empty()) visit(element);
     list.remove_prefix(std::min(end + 1, list.size()));
   }
+}
+
+struct FieldLine {
+  std::string_view name;
+  std::string_view value;
+
+  bool Is(std::string_view other) const { return EqualsIgnoringCase(name, other); }
+};
+
+/// Null, or what is wrong. `line` comes without its end.
+inline const char* SplitField(std::string_view line, FieldLine* field) {
+  const std::size_t colon = line.find(':');
+  if (colon == std::string_view::npos || !IsToken(line.substr(0, colon))) {
+    return "a line is not a field";
+  }
+  field->name = line.substr(0, colon);
+  field->value = TrimOws(line.substr(colon + 1));
+  return IsFieldValue(field->value) ? nullptr : "a control byte in a field";
+}
+
+/// What the fields say about the end of the message and of the connection.
+struct Framing {
+  std::optional<std::uint64_t> content_length;
+  bool encoded = false;  ///< there is a Transfer-Encoding
+  bool close = false;
+  bool keep_alive = false;
+};
+
+/// Takes note of a field that belongs there. Null, or what is wrong; a second Content-Length is,
+/// even of the same value.
+inline const char* TakeFraming(const FieldLine& field, Framing* framing) {
+  if (field.Is("content-length")) {
+    if (framing->content_length) return "more than one Content-Length";
+    framing->content_length = ParseDecimal(field.value);
+    if (!framing->content_length) return "the Content-Length is not a decimal number below 2^64";
+  } else if (field.Is("transfer-encoding")) {
+    framing->encoded = true;
+  } else if (field.Is("connection")) {
+    ForEachElement(field.value, [&](std::string_view option) {
+      framing->close |= EqualsIgnoringCase(option, "close");
+      framing->keep_alive |= EqualsIgnoringCase(option, "keep-alive");
+    });
+  }
+  return nullptr;
 }
 
 }  // namespace ds::getfile

@@ -9,7 +9,8 @@ namespace ds::getfile {
 namespace {
 
 constexpr Duration kRefusedHeaderTimeout = std::chrono::seconds(1);
-constexpr Duration kDrainCheckInterval = std::chrono::seconds(1);
+/// How long a peer's last acknowledgement may go unnoticed: what a time-out may come too late by.
+constexpr Duration kCheckInterval = std::chrono::seconds(1);
 
 int HttpCodeOf(AnswerStatus status) {
   switch (status) {
@@ -67,7 +68,7 @@ void ServerConnection::ReadRequest(TimePoint now) {
 /// Answers a request that could not be read to its end; the connection ends with it, since nobody
 /// knows where the next one would begin.
 void ServerConnection::Refuse(AnswerStatus status, int http_code, TimePoint now) {
-  request_ = Request();
+  request_ = Request();  // with keep_alive false
   request_.protocol = parser_.protocol();
   request_.head = parser_.partial_request().head;
   request_time_ = now;
@@ -77,8 +78,13 @@ void ServerConnection::Refuse(AnswerStatus status, int http_code, TimePoint now)
   BeginAnswer(status, 0, now);
 }
 
-void ServerConnection::HandleEndOfInput(TimePoint now) {
-  if (phase_ == Phase::kDraining || !parser_.started()) return Close(End::kDone, false);
+void ServerConnection::HandleEndOfInput(std::uint64_t unacknowledged, TimePoint now) {
+  if (phase_ == Phase::kDraining || !parser_.started()) {
+    // A peer that ended its side may still be reading, or never read at all.
+    if (unacknowledged == 0) return Close(End::kDone, false);
+    if (phase_ != Phase::kDraining) BeginDraining(now);
+    return CheckSoon(now);
+  }
   CHECK(phase_ == Phase::kReading);
   Refuse(AnswerStatus::kInvalid, 400, now);
 }
@@ -130,20 +136,24 @@ void ServerConnection::BeginAnswer(AnswerStatus status, std::uint64_t length, Ti
   NoteProgress(now);
 }
 
-/// While sending: the kernel took bytes, or the peer acknowledged some.
+/// The kernel took bytes: as soon as the peer has made room for them.
 void ServerConnection::NoteProgress(TimePoint now) {
   progress_time_ = now;
-  unacknowledged_ = UINT64_MAX;
-  deadline_ = now + options_->progress_timeout / 4;
+  CheckSoon(now);
+}
+
+/// The next look at what the peer acknowledges: not later than when it would be stuck.
+void ServerConnection::CheckSoon(TimePoint now) {
+  deadline_ = std::min(now + std::min(kCheckInterval, options_->progress_timeout / 4),
+                       progress_time_ + options_->progress_timeout);
 }
 
 /// Compares with the last look. A slow reader may take a long time to free enough of the buffer for
 /// the kernel to ask for more; it is stuck only when it acknowledges nothing.
 bool ServerConnection::PeerIsStuck(std::uint64_t unacknowledged, TimePoint now) {
-  if (unacknowledged < unacknowledged_) {
-    unacknowledged_ = unacknowledged;
-    progress_time_ = now;
-  }
+  const std::uint64_t acknowledged = sent_total_ - std::min(sent_total_, unacknowledged);
+  if (acknowledged > acknowledged_) progress_time_ = now;
+  acknowledged_ = std::max(acknowledged_, acknowledged);  // the end of the stream counts, too
   return now - progress_time_ >= options_->progress_timeout;
 }
 
@@ -153,6 +163,7 @@ void ServerConnection::HandleSent(std::uint64_t bytes, TimePoint now) {
   const std::uint64_t of_head = std::min<std::uint64_t>(bytes, head_.size() - head_sent_);
   head_sent_ += of_head;
   body_sent_ += bytes - of_head;
+  sent_total_ += bytes;
   CHECK(body_sent_ <= body_length_, "sent more than there is");
   NoteProgress(now);
   if (head_sent_ == head_.size() && body_sent_ == body_length_) EndAnswer(now);
@@ -160,10 +171,7 @@ void ServerConnection::HandleSent(std::uint64_t bytes, TimePoint now) {
 
 void ServerConnection::EndAnswer(TimePoint now) {
   RecordFinished(now);
-  // A request that did not parse leaves the stream without a known place to go on from.
-  const bool again =
-      request_.keep_alive && status_ != AnswerStatus::kInvalid && !refuse_ && !shutting_down_;
-  if (!again) return BeginDraining(now);
+  if (!KeepsAlive()) return BeginDraining(now);
   phase_ = Phase::kReading;
   deadline_ = now + options_->header_timeout;
   if (pipelined_.empty()) return;
@@ -201,18 +209,14 @@ void ServerConnection::HandleTimeout(std::uint64_t unacknowledged, TimePoint now
       }
       return Refuse(AnswerStatus::kInvalid, 408, now);
     case Phase::kSending:
-      if (!PeerIsStuck(unacknowledged, now)) {
-        deadline_ = now + options_->progress_timeout / 4;
-        return;
-      }
+      if (!PeerIsStuck(unacknowledged, now)) return CheckSoon(now);
       RecordFinished(now);
       // A reset, not a close: the kernel would keep what the peer does not take for minutes.
       return Close(End::kProgressTimeout, true);
     case Phase::kDraining:
       if (unacknowledged == 0) return Close(End::kDone, false);
       if (PeerIsStuck(unacknowledged, now)) return Close(End::kProgressTimeout, true);
-      deadline_ = now + kDrainCheckInterval;
-      return;
+      return CheckSoon(now);
     case Phase::kLookup:
     case Phase::kClosed:
       return;

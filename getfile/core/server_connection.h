@@ -77,7 +77,8 @@ class ServerConnection {
 
   /// REQUIRES: kReading or kDraining.
   void HandleBytes(std::string_view bytes, TimePoint now);
-  void HandleEndOfInput(TimePoint now);
+  /// `unacknowledged`: bytes sent that the peer's kernel has not acknowledged.
+  void HandleEndOfInput(std::uint64_t unacknowledged, TimePoint now);
   /// REQUIRES: kLookup.
   void HandleLookup(const LookupAnswer& answer, TimePoint now);
   /// `bytes` of head and body have been given to the kernel. REQUIRES: kSending.
@@ -123,6 +124,7 @@ class ServerConnection {
   void BeginDraining(TimePoint now);
   void RecordFinished(TimePoint now);
   void NoteProgress(TimePoint now);
+  void CheckSoon(TimePoint now);
   bool PeerIsStuck(std::uint64_t unacknowledged, TimePoint now);
   void Close(End end, bool reset);
 
@@ -146,7 +148,8 @@ class ServerConnection {
   std::uint64_t body_length_ = 0;
   std::uint64_t body_sent_ = 0;
   TimePoint progress_time_;
-  std::uint64_t unacknowledged_ = 0;  ///< at the last look
+  std::uint64_t sent_total_ = 0;    ///< in the connection's life
+  std::uint64_t acknowledged_ = 0;  ///< of those, at the last look
   std::optional<FinishedAnswer> finished_;
 };
 

@@ -22,8 +22,11 @@ constexpr Duration kWarningInterval = std::chrono::minutes(1);
 
 std::string RequestLine(const FinishedAnswer& answer) {
   if (answer.path.empty()) return "-";
-  return fmt::format("{} {} {}", answer.head ? "HEAD" : "GET", EscapeBytes(answer.path),
-                     answer.protocol == Protocol::kHttp ? "HTTP" : "GETFILE");
+  // One word either way: GETFILE's paths have no blanks.
+  if (answer.protocol == Protocol::kGetfile) {
+    return fmt::format("GET {} GETFILE", EscapeBytes(answer.path));
+  }
+  return fmt::format("{} {} HTTP", answer.head ? "HEAD" : "GET", PercentEncodePath(answer.path));
 }
 
 }  // namespace
@@ -58,7 +61,7 @@ void AccessLog::Add(const std::string& peer, const FinishedAnswer& answer) {
   }
   fmt::format_to(std::back_inserter(buffer_), "{} - - [{}] \"{}\" {} {} {:.6f}\n", peer, stamp_,
                  RequestLine(answer), answer.http_code, answer.body_sent,
-                 std::chrono::duration<double>(answer.elapsed).count());
+                 ToSeconds(answer.elapsed));
   ++buffered_lines_;
   if (buffer_.size() >= kFlushBytes) return Flush();
   if (!armed()) loop_->Arm(this, loop_->now() + kFlushInterval);

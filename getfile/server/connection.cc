@@ -30,6 +30,10 @@ constexpr std::uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 /// What a peer must have taken before it counts as one that reads.
 constexpr std::uint64_t kProofBytes = 256U << 10U;
 
+/// What the kernel puts into one buffer of a socket, and it fills one that it has begun whatever
+/// TCP_NOTSENT_LOWAT says.
+constexpr std::uint64_t kSocketBufferBytes = 64U << 10U;
+
 }  // namespace
 
 Connection::Connection(Worker* worker, UniqueFd socket, const net::Endpoint& peer, bool refuse)
@@ -140,7 +144,15 @@ bool Connection::Read() {
   }
   if (n == 0) {
     readable_ = false;
-    core_.HandleEndOfInput(now);
+    std::uint64_t unacknowledged = 0;
+    if (charged_ + sent_since_measured_ > 0) {  // it may owe something
+      unacknowledged = net::UnacknowledgedBytes(socket_.get());
+    }
+    if (unacknowledged > 0 && net::TakeSocketError(socket_.get()) != 0) {
+      core_.HandlePeerGone(now);
+    } else {
+      core_.HandleEndOfInput(unacknowledged, now);
+    }
     return true;
   }
   if (errno == EAGAIN || errno == EINTR) {
@@ -176,6 +188,8 @@ bool Connection::Send() {
   if (!writable_) return false;
   const std::string_view head = core_.head_left();
   const std::uint64_t left = core_.body_left();
+  const bool was_blocked = blocked_;
+  Unblock();
   Body::Sent sent;
   if (left == 0) {
     const ssize_t n = ::send(socket_.get(), head.data(), head.size(),
@@ -187,8 +201,7 @@ bool Connection::Send() {
       sent.outcome = errno == EAGAIN ? Body::Outcome::kSocketFull : Body::Outcome::kPeerGone;
     }
   } else {
-    if (blocked_) {
-      Unblock();
+    if (was_blocked) {
       // Any peer's kernel takes the first window full, whether its program reads or not.
       const std::uint64_t taken = sent_total_ - charged_;
       if (allowance_ > 0 && taken >= std::max<std::uint64_t>(4 * allowance_, kProofBytes)) {
@@ -199,10 +212,22 @@ bool Connection::Send() {
       const std::uint64_t initial = worker_->InitialAllowance();
       if (charged_ + sent_since_measured_ + left > initial) SetAllowance(initial);
     }
-    const std::uint64_t chunk = allowance_ == 0 ? left : std::min(left, allowance_);
-    // The last answer's last segment leaves together with the end of the stream.
-    sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk,
-                       core_.last_answer() && chunk == left);
+    if (allowance_ > 0 && worker_->send_budget().tight()) {
+      // Many may have grown, one after the other, before any of them stopped reading.
+      SetAllowance(std::min(allowance_, worker_->InitialAllowance()));
+    }
+    std::uint64_t chunk = allowance_ == 0 ? left : std::min(left, allowance_);
+    if (allowance_ > 0 && allowance_ < kSocketBufferBytes) {
+      chunk = std::min(chunk, allowance_ - std::min(allowance_, net::UnsentBytes(socket_.get())));
+    }
+    // The last answer's last segment leaves together with the end of the stream. Not if the rest
+    // may have to wait for room: then what is held back would wait for it, too.
+    const bool hold = core_.last_answer() && chunk == left;
+    if (chunk == 0) {
+      sent.outcome = Body::Outcome::kSocketFull;
+    } else {
+      sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk, hold);
+    }
   }
   const TimePoint now = std::chrono::steady_clock::now();
   sent_since_measured_ += sent.bytes;
@@ -242,6 +267,10 @@ void Connection::SetAllowance(std::uint64_t bytes) {
   allowance_ = bytes;
   const int value = static_cast<int>(bytes);
   ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof value);
+  if (bytes < kSocketBufferBytes) {  // less than a segment, perhaps: it must not wait for more
+    const int on = 1;
+    ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
 }
 
 void Connection::Shrink() {

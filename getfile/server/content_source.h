@@ -27,8 +27,8 @@ class Body {
 
   virtual ~Body() = default;
   /// Sends `head` and then body bytes from `offset` on, at most `bytes_max` of them, to a
-  /// non-blocking socket. `hold`: a shutdown or more bytes follow at once, so a last segment that
-  /// is not full may wait for them. REQUIRES: bytes_max > 0.
+  /// non-blocking socket. `hold`: more of this body or a shutdown follows, so a last segment that
+  /// is not full may wait for it. REQUIRES: bytes_max > 0.
   virtual Sent Send(int socket, std::string_view head, std::uint64_t offset,
                     std::uint64_t bytes_max, bool hold) = 0;
 };

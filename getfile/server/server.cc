@@ -21,10 +21,6 @@ namespace {
 constexpr std::size_t kDescriptorsReserved = 96;
 constexpr std::size_t kOpenFilesMax = 1024;  // in all workers together
 
-Duration FromSeconds(double seconds) {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
-}
-
 /// Raises the soft limit of open files to the hard one, and returns it.
 std::size_t RaiseDescriptorLimit() {
   rlimit limit{};

@@ -8,7 +8,7 @@ int main(int argc, char** argv) {
   using namespace ds;  // NOLINT(google-build-using-namespace)
   daemon::Daemon daemon(
       {.name = "getfile-server",
-       .summary = "Serves a folder, or the files of a content file, by GETFILE."});
+       .summary = "Serves a folder, or the files of a content file, by GETFILE and HTTP/1.1."});
   daemon.AddListenOptions(10880, "-p,--port");
 
   getfile::ServerOptions options;
@@ -23,15 +23,8 @@ int main(int argc, char** argv) {
                   "Serve the files of this content file (lines: key, blanks, file) instead")
       ->excludes(root);
   flags.add_flag("--dot-files", options.dot_files, "Serve files and folders named .something too");
-  flags
-      .add_option_function<std::string>(
-          "--dialect",
-          [&](const std::string& name) {
-            options.dialect =
-                name == "legacy" ? getfile::Dialect::kLegacy : getfile::Dialect::kStandard;
-          },
-          "Spelling of answers")
-      ->check(CLI::IsMember({"standard", "legacy"}))
+  flags.add_option("--dialect", options.dialect, "Spelling of answers")
+      ->transform(daemon::OneOf(getfile::kDialectNames))
       ->default_str("standard");
   flags.add_option("-d,--delay", options.delay_us, "Microseconds to wait before each lookup")
       ->check(daemon::Count(0, 5'000'000))
@@ -57,7 +50,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   flags
       .add_option("--send-buffer-total", options.send_buffer_total,
-                  "Bytes that may wait in the kernel's send buffers (k, m, g suffixes)")
+                  "Bytes that may wait in the kernel's send buffers (1m or more; k, m, g suffixes)")
       ->check(daemon::Size())
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();

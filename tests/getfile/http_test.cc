@@ -87,6 +87,8 @@ TEST(HttpRequestTest, MalformedHeadsAreRefusedWithTheRightCode) {
       {"GET / HTTP/x.y\r\n\r\n", 400},
       {"GET / http/1.1\r\n" + host + "\r\n", 400},
       {"GET / HTTP/1.1.1\r\n" + host + "\r\n", 400},
+      {"GET / HTTP/1.Z\r\n" + host + "\r\n", 400},
+      {"GET / HTTP/1.\xff\r\n" + host + "\r\n", 400},
       {"GET / HTTP/11\r\n\r\n", 400},
       {"GET a HTTP/1.1\r\n" + host + "\r\n", 400},
       {"GET * HTTP/1.1\r\n" + host + "\r\n", 400},
@@ -112,6 +114,7 @@ TEST(HttpRequestTest, MalformedHeadsAreRefusedWithTheRightCode) {
       {"GET / HTTP/1.1\r\n" + host + "Content-Length: -1\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\n" + host + "Content-Length: 1, 1\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400},
+      {"GET / HTTP/1.1\r\n" + host + "Content-Length: 0\r\nContent-Length: 0\r\n\r\n", 400},
       {"GET / HTTP/1.1\r\n" + host + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
        400},
       {"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
@@ -208,6 +211,7 @@ TEST(HttpAnswerTest, RangesFollowRfc9110) {
               HasSubstr("Content-Range: bytes 10-19/100\r\n"));
   EXPECT_THAT(Answer("Range: bytes=100-\r\n").head, HasSubstr("Content-Range: bytes */100\r\n"));
   EXPECT_EQ(Answer("Range: bytes=0-\r\n", 0).code, 416) << "an empty file has no byte 0";
+  EXPECT_EQ(Answer("Range: bytes=-1\r\n", 0).code, 200) << "and its last byte is all of it";
   EXPECT_EQ(Answer("Range: bytes=0-1\r\n", 100, "HEAD").code, 200) << "ranges are for GET";
 }
 
@@ -366,7 +370,7 @@ TEST(HttpStreamTest, CodesOfTheConnectionItself) {
             "HTTP/1.1 408");
   EXPECT_EQ(head_after([&](auto& c) {
               c.HandleBytes("GET / HT", now);
-              c.HandleEndOfInput(now);
+              c.HandleEndOfInput(0, now);
             }),
             "HTTP/1.1 400");
   EXPECT_EQ(
