@@ -2,7 +2,7 @@
 # Installs what building, checking and testing need on Debian 12, as root or through sudo.
 # When nothing is missing it asks dpkg once and is done.
 # scripts/bootstrap.sh [--bench] [--list]
-#   --bench  also what only benchmarks need: peers to be measured against, and gnuplot
+#   --bench  also what only benchmarks need: gnuplot
 #   --list   prints the packages
 set -euo pipefail
 
@@ -17,8 +17,8 @@ checks=(
   shellcheck python3
   dpkg-dev file # cpack's deb packages
 )
-peers=(nginx-light curl) # what tests and benchmarks hold our programs against
-bench=(nginx-light wrk gnuplot-nox)
+peers=(nginx-light curl wrk chromium) # what tests and benchmarks hold our programs against
+bench=(gnuplot-nox)
 packages=("${build[@]}" "${checks[@]}" "${peers[@]}")
 
 die() {

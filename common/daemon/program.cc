@@ -1,6 +1,7 @@
 #include "common/daemon/program.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -81,6 +82,23 @@ CLI::Validator Seconds(double min, double max) {
         return fmt::format("\"{}\" is not a number of {}", EscapeBytes(text), bounds);
       },
       bounds);
+}
+
+CLI::Validator OneOfNames(std::vector<std::pair<std::string, std::string>> values) {
+  std::vector<std::string> names;
+  names.reserve(values.size());
+  for (const auto& [name, value] : values) names.push_back(name);
+  std::string description = fmt::format("{{{}}}", fmt::join(names, ","));
+  return CLI::Validator(
+      [values = std::move(values), description](std::string& text) {
+        for (const auto& [name, value] : values) {
+          if (text != name) continue;
+          text = value;
+          return std::string();
+        }
+        return fmt::format("\"{}\" is not in {}", EscapeBytes(text), description);
+      },
+      description);
 }
 
 CLI::Validator SmallFile() {

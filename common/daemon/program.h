@@ -1,9 +1,13 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "common/base/status.h"
 
@@ -42,6 +46,20 @@ CLI::Validator Size();
 
 /// A check for CLI11 flags: a count of seconds, fractions allowed, between the bounds.
 CLI::Validator Seconds(double min, double max);
+
+/// Replaces the first of a pair by the second, and takes no other text.
+CLI::Validator OneOfNames(std::vector<std::pair<std::string, std::string>> values);
+
+/// A transform for CLI11 flags of an enumeration: one of `names` and nothing else. (CLI11's own
+/// would also take the numbers behind the names.)
+template <typename Enum, std::size_t kCount>
+CLI::Validator OneOf(const std::pair<const char*, Enum> (&names)[kCount]) {
+  std::vector<std::pair<std::string, std::string>> values;
+  for (const auto& [name, value] : names) {
+    values.emplace_back(name, std::to_string(static_cast<std::underlying_type_t<Enum>>(value)));
+  }
+  return OneOfNames(std::move(values));
+}
 
 /// A check for CLI11 flags: an existing regular file of at most 1 MiB.
 CLI::Validator SmallFile();

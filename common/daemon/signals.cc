@@ -10,20 +10,22 @@
 
 namespace ds::daemon {
 
-SignalFd::SignalFd(std::initializer_list<int> signals) {
-  // Started with a closed standard stream, the program would otherwise give its number to a file or
-  // socket, and print into that.
+void PrepareStandardStreams() {
   for (int fd = ::open("/dev/null", O_RDWR); fd >= 0; fd = ::open("/dev/null", O_RDWR)) {
     if (fd > STDERR_FILENO) {
       ::close(fd);
       break;
     }
   }
+  CHECK(std::signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+}
+
+SignalFd::SignalFd(std::initializer_list<int> signals) {
+  PrepareStandardStreams();
   sigset_t set;
   sigemptyset(&set);
   for (const int signal : signals) sigaddset(&set, signal);
   CHECK(::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
-  CHECK(std::signal(SIGPIPE, SIG_IGN) != SIG_ERR);
   fd_.Reset(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   CHECK(fd_, "signalfd");
 }

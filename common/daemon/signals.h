@@ -7,9 +7,13 @@
 
 namespace ds::daemon {
 
-/// Signals as a descriptor. Also gives a closed stdin, stdout or stderr to /dev/null. The
-/// constructor blocks the signals in the calling thread, and so in every thread started after it:
-/// make one first in main(). SIGPIPE is ignored from then on.
+/// Gives a closed stdin, stdout or stderr to /dev/null: started like that, the program would
+/// otherwise give its number to a file or socket, and print into that. Ignores SIGPIPE.
+void PrepareStandardStreams();
+
+/// Signals as a descriptor. The constructor blocks the signals in the calling thread, and so in
+/// every thread started after it: make it before there is another one. Calls
+/// PrepareStandardStreams().
 class SignalFd {
  public:
   SignalFd(std::initializer_list<int> signals);

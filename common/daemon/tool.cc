@@ -4,9 +4,12 @@
 
 #include <csignal>
 
+#include "common/base/check.h"
+
 namespace ds::daemon {
 
-Tool::Tool(ProgramInfo info) : info_(std::move(info)), signals_({SIGINT, SIGTERM}) {
+Tool::Tool(ProgramInfo info) : info_(std::move(info)) {
+  PrepareStandardStreams();
   DescribeProgram(flags_, info_);
 }
 
@@ -14,11 +17,24 @@ std::optional<int> Tool::Parse(int argc, char** argv) {
   return ParseFlags(flags_, info_.name, argc, argv);
 }
 
+void Tool::BeginWork() {
+  CHECK(!signals_, "begun twice");
+  signals_.emplace({SIGINT, SIGTERM});
+}
+
+int Tool::interrupt_fd() const {
+  CHECK(signals_.has_value(), "BeginWork() comes first");
+  return signals_->fd();
+}
+
 bool Tool::interrupted() const {
-  pollfd fd{signals_.fd(), POLLIN, 0};
+  pollfd fd{interrupt_fd(), POLLIN, 0};
   return ::poll(&fd, 1, 0) == 1;
 }
 
-int Tool::InterruptedExitCode() { return 128 + signals_.Take().value_or(SIGINT); }
+int Tool::InterruptedExitCode() {
+  CHECK(interrupted());
+  return 128 + signals_->Take().value_or(SIGINT);
+}
 
 }  // namespace ds::daemon

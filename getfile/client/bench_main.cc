@@ -1,6 +1,5 @@
 #include <cerrno>
 #include <cstdio>
-#include <map>
 #include <string>
 
 #include "common/daemon/tool.h"
@@ -33,10 +32,9 @@ void AddFlags(CLI::App* flags, getfile::BenchOptions* options) {
                    "Open loop: requests per second, begun and counted from when they are due "
                    "(default: the next one follows the answer)")
       ->check(CLI::PositiveNumber);
-  flags->add_option("--protocol", options->protocol, "Protocol: getfile, http")
-      ->transform(CLI::Transformer(std::map<std::string, getfile::Protocol>{
-          {"getfile", getfile::Protocol::kGetfile}, {"http", getfile::Protocol::kHttp}}))
-      ->option_text("getfile|http (default: getfile)");
+  flags->add_option("--protocol", options->protocol, "Protocol of requests and answers")
+      ->transform(daemon::OneOf(getfile::kProtocolNames))
+      ->default_str("getfile");
   flags->add_flag("--keep-alive", options->keep_alive,
                   "Many requests per connection (default: one)");
   flags->add_option("--verify", options->verify_file,
@@ -61,6 +59,7 @@ int main(int argc, char** argv) {
   if (const auto status = options.Validate(); !status.ok()) return tool.Fail(status);
   const auto plan = getfile::MakeBenchPlan(options);
   if (!plan.ok()) return tool.Fail(plan.status());
+  tool.BeginWork();
   const auto report = getfile::GenerateLoad(options, *plan, tool.interrupt_fd());
   if (!report.ok()) return tool.Fail(report.status());
 

@@ -34,14 +34,9 @@ int main(int argc, char** argv) {
   flags.add_flag("--resume", options.resume,
                  "Keep NAME.part of a broken transfer and continue it (by HTTP ranges)");
   flags
-      .add_option_function<std::string>(
-          "--dialect",
-          [&](const std::string& name) {
-            options.dialect =
-                name == "legacy" ? getfile::Dialect::kLegacy : getfile::Dialect::kStandard;
-          },
-          "Accept only this spelling of answers (default: either)")
-      ->check(CLI::IsMember({"standard", "legacy"}));
+      .add_option("--dialect", options.dialect,
+                  "Accept only this spelling of answers (default: either)")
+      ->transform(daemon::OneOf(getfile::kDialectNames));
   flags.add_option("--retries", options.retries, "Further attempts for a transfer that broke")
       ->check(daemon::Count(0, 1'000'000))
       ->capture_default_str();

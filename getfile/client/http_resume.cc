@@ -9,13 +9,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <optional>
 #include <utility>
 
 #include "common/base/check.h"
 #include "common/base/parse.h"
 #include "common/fs/atomic_file.h"
 #include "common/fs/file_lock.h"
+#include "getfile/core/http_answer_parser.h"
 
 namespace ds::getfile {
 namespace {
@@ -73,35 +73,29 @@ class HttpResume::Transfer {
   std::uint64_t had() const { return had_; }
   const std::string& validator() const { return validator_; }
 
-  /// Header lines of one response; libcurl does not follow redirects here.
-  void OnHeader(std::string_view line) {
-    if (line.starts_with("HTTP/")) {
-      code_ = 0;
-      fresh_validator_.clear();
-      range_first_.reset();
-      range_total_.reset();
-      const std::size_t blank = line.find(' ');
-      if (blank != std::string_view::npos) {
-        code_ = static_cast<int>(ParseDecimal(line.substr(blank + 1, 3)).value_or(0));
-      }
-      return;
+  /// Header lines of the answer, of interim ones in front of it, and of what follows a chunked
+  /// body. libcurl does not follow redirects here. False: no HTTP that we would trust.
+  bool OnHeader(std::string_view line) {
+    parser_.Feed(line);
+    return parser_.state() != HttpAnswerParser::State::kMalformed;
+  }
+  /// Why OnHeader() or OnBody() wanted no more of the answer, as far as it was the head of it.
+  absl::Status HeadError() const {
+    switch (parser_.state()) {
+      case HttpAnswerParser::State::kComplete:
+        return absl::OkStatus();
+      case HttpAnswerParser::State::kMalformed:
+        return Error(absl::StatusCode::kDataLoss,
+                     fmt::format("malformed answer: {}", parser_.malformed_because()));
+      case HttpAnswerParser::State::kIncomplete:
+        break;
     }
-    const std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos) return;
-    std::string key(line.substr(0, colon));
-    std::transform(key.begin(), key.end(), key.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    const std::string value(TrimBlanks(line.substr(colon + 1)));
-    // Weak tags do not promise equal bytes (RFC 9110 section 8.8.1).
-    if (key == "etag" && !value.starts_with("W/")) fresh_validator_ = value;
-    if (key == "last-modified" && fresh_validator_.empty()) fresh_validator_ = value;
-    if (key == "content-length") length_ = ParseDecimal(value);
-    if (key == "content-range") ParseContentRange(value);
+    return Error(absl::StatusCode::kDataLoss, "malformed answer: its head has no end");
   }
 
   bool OnBody(std::string_view bytes) {
     if (!begun_ && !Begin()) return false;
-    if (code_ != 200 && code_ != 206) return true;  // the text of an error page
+    if (head().code != 200 && head().code != 206) return true;  // the text of an error page
     std::string_view rest = bytes;
     while (!rest.empty()) {
       const ssize_t n = ::pwrite(part_.get(), rest.data(), rest.size(),
@@ -127,14 +121,15 @@ class HttpResume::Transfer {
   bool Begin() {
     begun_ = true;
     FetchResult& fetch = result_->fetch;
-    if (code_ == 206) {
-      if (had_ == 0 || range_first_ != had_) {
+    if (fetch.error = HeadError(); !fetch.error.ok()) return false;
+    if (head().code == 206) {
+      if (had_ == 0 || head().range_first != had_) {
         fetch.error = Error(absl::StatusCode::kDataLoss,
                             "the server sent another range than the one asked for");
         return false;
       }
       fetch.received = result_->resumed_from = had_;
-    } else if (code_ == 200) {
+    } else if (head().code == 200) {
       if (had_ > 0) result_->note = "the file has changed or has no ranges: starting over";
       if (::ftruncate(part_.get(), 0) != 0 || !WriteTag()) {
         fetch.error = ErrnoError(fmt::format("write \"{}.part\"", file_name_), errno);
@@ -143,8 +138,8 @@ class HttpResume::Transfer {
     } else {
       return true;
     }
-    fetch.length = fetch.received + length_.value_or(0);
-    owner_->progress_.expected(length_.value_or(0));
+    fetch.length = fetch.received + head().length;
+    owner_->progress_.expected(head().length);
     return true;
   }
 
@@ -152,11 +147,11 @@ class HttpResume::Transfer {
   void Finish() {
     FetchResult& fetch = result_->fetch;
     if (!begun_ && !Begin()) return;
-    switch (code_) {
+    switch (head().code) {
       case 206:
-        if (range_total_ != fetch.received) {
+        if (head().range_total != fetch.received) {
           fetch.status = AnswerStatus::kOk;
-          if (range_total_) fetch.length = *range_total_;
+          if (head().range_total) fetch.length = *head().range_total;
           fetch.error = Unavailable("the server sent less than the rest");
           return;
         }
@@ -170,7 +165,7 @@ class HttpResume::Transfer {
         fetch.status = AnswerStatus::kFileNotFound;
         return Discard();
       case 416:
-        if (had_ > 0 && range_total_ == had_) {  // all of it had come already
+        if (had_ > 0 && head().range_total == had_) {  // all of it had come already
           fetch.received = result_->resumed_from = had_;
           fetch.status = AnswerStatus::kOk;
           break;
@@ -181,7 +176,7 @@ class HttpResume::Transfer {
         return Discard();
       default:
         fetch.status = AnswerStatus::kError;
-        fetch.error = Unavailable(fmt::format("HTTP status {}", code_));
+        fetch.error = Unavailable(fmt::format("HTTP status {}", head().code));
         if (had_ == 0) Discard();
         return;
     }
@@ -205,24 +200,21 @@ class HttpResume::Transfer {
   bool empty() const { return result_->fetch.received == 0 && had_ == 0; }
 
  private:
-  /// "bytes 5-9/10" or "bytes */10" (RFC 9110 section 14.4).
-  void ParseContentRange(std::string_view value) {
-    constexpr std::string_view kUnit = "bytes ";
-    const std::size_t slash = value.find('/');
-    if (!value.starts_with(kUnit) || slash == std::string_view::npos) return;
-    range_total_ = ParseDecimal(value.substr(slash + 1));
-    const std::string_view range = value.substr(kUnit.size(), slash - kUnit.size());
-    range_first_ = ParseDecimal(range.substr(0, range.find('-')));
+  const HttpAnswerHead& head() const { return parser_.head(); }
+  /// What identifies the bytes that are being sent. Weak tags do not promise equal bytes (RFC 9110
+  /// section 8.8.1).
+  const std::string& FreshValidator() const {
+    const bool strong = !head().etag.empty() && !head().etag.starts_with("W/");
+    return strong ? head().etag : head().last_modified;
   }
-
   std::string PartName() const { return file_name_ + ".part"; }
   std::string TagName() const { return file_name_ + ".part.etag"; }
 
   bool WriteTag() {
     ::unlinkat(parent_.get(), TagName().c_str(), 0);
-    if (fresh_validator_.empty()) return true;
+    if (FreshValidator().empty()) return true;
     auto tag = fs::AtomicFile::Create(parent_.get(), TagName());
-    return tag.ok() && tag->Write(fresh_validator_).ok() &&
+    return tag.ok() && tag->Write(FreshValidator()).ok() &&
            tag->Commit(fs::AtomicFile::Durability::kCached).ok();
   }
 
@@ -249,11 +241,7 @@ class HttpResume::Transfer {
   UniqueFd part_;
   std::uint64_t had_ = 0;  ///< bytes in the part that can be continued
   std::string validator_;
-  std::string fresh_validator_;
-  std::optional<std::uint64_t> length_;
-  std::optional<std::uint64_t> range_first_;
-  std::optional<std::uint64_t> range_total_;
-  int code_ = 0;
+  HttpAnswerParser parser_{HttpAnswerParser::Mode::kDownload};
   bool begun_ = false;
 };
 
@@ -294,8 +282,7 @@ HttpResume::Result HttpResume::Fetch(const std::string& path) {
   curl_easy_setopt(
       curl_, CURLOPT_HEADERFUNCTION,
       static_cast<Callback>([](char* data, std::size_t size, std::size_t n, void* self) {
-        static_cast<Transfer*>(self)->OnHeader({data, size * n});
-        return size * n;
+        return static_cast<Transfer*>(self)->OnHeader({data, size * n}) ? size * n : 0;
       }));
   curl_easy_setopt(curl_, CURLOPT_HEADERDATA, &transfer);
   curl_easy_setopt(
@@ -336,6 +323,9 @@ HttpResume::Result HttpResume::Fetch(const std::string& path) {
       result.fetch.error = Error(absl::StatusCode::kCancelled, "interrupted");
       break;
     default:
+      if (code == CURLE_WRITE_ERROR && result.fetch.error.ok()) {
+        result.fetch.error = transfer.HeadError();
+      }
       if (result.fetch.error.ok()) result.fetch.error = Unavailable(curl_easy_strerror(code));
       if (transfer.empty()) transfer.Discard();
       break;

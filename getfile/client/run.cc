@@ -249,6 +249,7 @@ int RunClient(const ClientOptions& options, daemon::Tool* tool) {
   if (!endpoints.ok()) return tool->Fail(endpoints.status());
   job.endpoints = std::move(endpoints).value();
 
+  tool->BeginWork();
   if (options.resume) curl_global_init(CURL_GLOBAL_DEFAULT);
   const bool all_arrived = Run(options, job, &*folder, tool->interrupt_fd()).Execute();
   if (std::fflush(stdout) != 0) {

@@ -1,6 +1,7 @@
 #include "getfile/core/http_answer_parser.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <optional>
 
 #include "common/base/parse.h"
@@ -18,30 +19,81 @@ bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 /// What the fields say about the end of the message and of the connection.
 struct Framing {
   std::optional<std::uint64_t> content_length;
+  bool encoded = false;  ///< there is a Transfer-Encoding
   bool close = false;
   bool keep_alive = false;
 };
 
+struct FieldLine {
+  std::string_view name;
+  std::string_view value;
+
+  bool Is(std::string_view other) const { return EqualsIgnoringCase(name, other); }
+};
+
 /// Null, or what is wrong.
-const char* ParseField(std::string_view line, Framing* framing) {
+const char* SplitField(std::string_view line, FieldLine* field) {
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos || !IsToken(line.substr(0, colon))) {
     return "a line is not a field";
   }
-  const std::string_view name = line.substr(0, colon);
-  const std::string_view value = TrimOws(line.substr(colon + 1));
-  if (!IsFieldValue(value)) return "a control byte in a field";
-  if (EqualsIgnoringCase(name, "content-length")) {
+  field->name = line.substr(0, colon);
+  field->value = TrimOws(line.substr(colon + 1));
+  return IsFieldValue(field->value) ? nullptr : "a control byte in a field";
+}
+
+/// Null, or what is wrong.
+const char* TakeFraming(const FieldLine& field, Framing* framing) {
+  if (field.Is("content-length")) {
     if (framing->content_length) return "more than one Content-Length";
-    framing->content_length = ParseDecimal(value);
+    framing->content_length = ParseDecimal(field.value);
     if (!framing->content_length) return "the Content-Length is not a decimal number below 2^64";
-  } else if (EqualsIgnoringCase(name, "transfer-encoding")) {
-    return "a Transfer-Encoding, which is not supported";
-  } else if (EqualsIgnoringCase(name, "connection")) {
-    ForEachElement(value, [&](std::string_view option) {
+  } else if (field.Is("transfer-encoding")) {
+    framing->encoded = true;
+  } else if (field.Is("connection")) {
+    ForEachElement(field.value, [&](std::string_view option) {
       framing->close |= EqualsIgnoringCase(option, "close");
       framing->keep_alive |= EqualsIgnoringCase(option, "keep-alive");
     });
+  }
+  return nullptr;
+}
+
+/// "bytes 5-9/10" or "bytes */10" (RFC 9110 section 14.4); another unit says nothing to us.
+const char* TakeContentRange(std::string_view value, HttpAnswerHead* head) {
+  constexpr std::string_view kUnit = "bytes ";
+  if (!EqualsIgnoringCase(value.substr(0, kUnit.size()), kUnit)) return nullptr;
+  value.remove_prefix(kUnit.size());
+  const std::size_t slash = value.find('/');
+  const std::string_view range = value.substr(0, slash);
+  const std::size_t dash = range.find('-');
+  if (slash == std::string_view::npos || (dash == std::string_view::npos && range != "*")) {
+    return "the Content-Range is not one";
+  }
+  const std::string_view total = value.substr(slash + 1);
+  head->range_total = ParseDecimal(total);
+  if (!head->range_total && total != "*") return "the Content-Range has no length";
+  if (dash == std::string_view::npos) return nullptr;
+  head->range_first = ParseDecimal(range.substr(0, dash));
+  const auto last = ParseDecimal(range.substr(dash + 1));
+  const bool ordered = head->range_first && last && *head->range_first <= *last &&
+                       *last < head->range_total.value_or(UINT64_MAX);
+  return ordered ? nullptr : "the Content-Range does not fit together";
+}
+
+/// Null, or what is wrong.
+const char* TakeDescription(const FieldLine& field, HttpAnswerHead* head) {
+  const auto take = [&](std::string* once) {
+    if (!once->empty()) return false;
+    *once = field.value;
+    return true;
+  };
+  if (field.Is("etag") && !take(&head->etag)) return "more than one ETag";
+  if (field.Is("last-modified") && !take(&head->last_modified))
+    return "more than one Last-Modified";
+  if (field.Is("content-range")) {
+    if (head->range_first || head->range_total) return "more than one Content-Range";
+    return TakeContentRange(field.value, head);
   }
   return nullptr;
 }
@@ -104,19 +156,31 @@ void HttpAnswerParser::Parse(std::string_view text) {
   };
   bool http_1_1 = false;
   if (const char* why = ParseStatusLine(take_line(), &http_1_1)) return malformed(why);
+  const int code = head_.code;
+  head_ = {};  // without what an interim answer has said
+  head_.code = code;
   Framing framing;
   for (std::string_view line = take_line(); !line.empty(); line = take_line()) {
-    if (const char* why = ParseField(line, &framing)) return malformed(why);
+    FieldLine field;
+    if (const char* why = SplitField(line, &field)) return malformed(why);
+    if (const char* why = TakeFraming(field, &framing)) return malformed(why);
+    if (mode_ == Mode::kMeasure) continue;
+    if (const char* why = TakeDescription(field, &head_)) return malformed(why);
   }
-  const int code = head_.code;
+  if (framing.encoded && mode_ == Mode::kMeasure) {
+    return malformed("a Transfer-Encoding, which is not supported");
+  }
   if (code == 101) return malformed("101, which nobody asked for");
   const bool interim = code < 200;
   if (interim && bytes_ < kHeadBytesMax) return;  // the answer itself is still to come
   if (interim) return malformed("the head is too long");
   const bool bodiless = code == 204 || code == 304;
-  if (!bodiless && !framing.content_length) return malformed("no Content-Length");
-  head_.length = bodiless ? 0 : *framing.content_length;
-  head_.keep_alive = !framing.close && (http_1_1 || framing.keep_alive);
+  // Where both are given the encoding counts (RFC 9112 section 6.3).
+  head_.length_known = bodiless || (framing.content_length && !framing.encoded);
+  if (!head_.length_known && mode_ == Mode::kMeasure) return malformed("no Content-Length");
+  head_.length = bodiless || !head_.length_known ? 0 : *framing.content_length;
+  head_.keep_alive =
+      !framing.close && (http_1_1 || framing.keep_alive) && (head_.length_known || framing.encoded);
   state_ = State::kComplete;
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace ds::getfile {
 
@@ -13,6 +14,9 @@ enum class Dialect {
   kStandard,  ///< "GETFILE OK <length>" CR LF CR LF; "GETFILE <STATUS>" CR LF CR LF
   kLegacy,    ///< "GETFILE OK <length> "; "GETFILE <STATUS> 0" LF
 };
+/// As options spell them.
+inline constexpr std::pair<const char*, Dialect> kDialectNames[] = {
+    {"standard", Dialect::kStandard}, {"legacy", Dialect::kLegacy}};
 
 enum class AnswerStatus {
   kOk,
@@ -30,6 +34,8 @@ inline constexpr std::size_t kPathBytesMax = 4096;
 inline constexpr std::size_t kHeaderBytesMax = 8192;  ///< of an HTTP head
 
 enum class Protocol { kGetfile, kHttp };
+inline constexpr std::pair<const char*, Protocol> kProtocolNames[] = {
+    {"getfile", Protocol::kGetfile}, {"http", Protocol::kHttp}};
 
 /// What an HTTP request asks beside the path; empty: not asked.
 struct Conditions {

@@ -67,7 +67,7 @@ void ServerConnection::ReadRequest(TimePoint now) {
 /// Answers a request that could not be read to its end; the connection ends with it, since nobody
 /// knows where the next one would begin.
 void ServerConnection::Refuse(AnswerStatus status, int http_code, TimePoint now) {
-  request_ = Request();
+  request_ = Request();  // with keep_alive false
   request_.protocol = parser_.protocol();
   request_.head = parser_.partial_request().head;
   request_time_ = now;
@@ -160,10 +160,7 @@ void ServerConnection::HandleSent(std::uint64_t bytes, TimePoint now) {
 
 void ServerConnection::EndAnswer(TimePoint now) {
   RecordFinished(now);
-  // A request that did not parse leaves the stream without a known place to go on from.
-  const bool again =
-      request_.keep_alive && status_ != AnswerStatus::kInvalid && !refuse_ && !shutting_down_;
-  if (!again) return BeginDraining(now);
+  if (!KeepsAlive()) return BeginDraining(now);
   phase_ = Phase::kReading;
   deadline_ = now + options_->header_timeout;
   if (pipelined_.empty()) return;

@@ -32,7 +32,8 @@ MediaTypes::MediaTypes(std::string_view text) {
     const std::size_t wild = glob.find_first_of("*?[");
     if (wild == std::string::npos) {
       by_name_.emplace(glob, type);
-    } else if (wild == 0 && glob.size() > 1 && glob.find_first_of("*?[", 1) == std::string::npos) {
+    } else if (glob.front() == '*' && glob.size() > 1 &&
+               glob.find_first_of("*?[", 1) == std::string::npos) {
       by_suffix_.emplace(glob.substr(1), type);
     } else {
       by_glob_.emplace_back(glob, type);

@@ -23,15 +23,8 @@ int main(int argc, char** argv) {
                   "Serve the files of this content file (lines: key, blanks, file) instead")
       ->excludes(root);
   flags.add_flag("--dot-files", options.dot_files, "Serve files and folders named .something too");
-  flags
-      .add_option_function<std::string>(
-          "--dialect",
-          [&](const std::string& name) {
-            options.dialect =
-                name == "legacy" ? getfile::Dialect::kLegacy : getfile::Dialect::kStandard;
-          },
-          "Spelling of answers")
-      ->check(CLI::IsMember({"standard", "legacy"}))
+  flags.add_option("--dialect", options.dialect, "Spelling of answers")
+      ->transform(daemon::OneOf(getfile::kDialectNames))
       ->default_str("standard");
   flags.add_option("-d,--delay", options.delay_us, "Microseconds to wait before each lookup")
       ->check(daemon::Count(0, 5'000'000))

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # getfile-server and getfile-client at their main job, on the machine's own documentation: thousands
 # of files fetched and checked, from a tree and from a content file, across a kill -9, across a
-# shutdown, and beside hostile peers. Needs the release build (scripts/demo.sh sees to it).
+# shutdown, and beside hostile peers; then by curl, and under load in both protocols with every
+# answer verified. Needs the release build (scripts/demo.sh sees to it).
 . "$(dirname "$0")/../lib.sh"
 export LC_ALL=C
 
-server=$bin/getfile-server client=$bin/getfile-client
-[[ -x $server && -x $client ]] || die "run $server: it is not built (scripts/demo.sh does that)"
+server=$bin/getfile-server client=$bin/getfile-client bench=$bin/getfile-bench
+[[ -x $server && -x $client && -x $bench ]] ||
+  die "run $server: it is not built (scripts/demo.sh does that)"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/distsys-demo.XXXXXX")
 run=$scratch/run
 rows=() step='' counters=''
@@ -33,15 +35,17 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# do_step NAME WHAT FILES BYTES command…: a row of the table; a failure ends the demo.
+# do_step NAME WHAT FILES BYTES command…: a row of the table; a failure ends the demo. A command
+# that knows better than its caller how much it did sets `files` and `bytes`; one with more to say
+# than that it went well sets `result`.
 do_step() {
-  local head start=${EPOCHREALTIME/./} elapsed_ms
-  head="$1|$2|$3|$(numfmt --to=iec-i --suffix=B "$4")"
+  local start=${EPOCHREALTIME/./} elapsed_ms files=$3 bytes=$4 result=ok
   note "-- $1: $2"
-  step="$head|-|FAILED"
+  step="$1|$2|-|-|-|FAILED"
   "${@:5}"
   elapsed_ms=$(((${EPOCHREALTIME/./} - start) / 1000))
-  printf -v step '%s|%d.%03d|ok' "$head" $((elapsed_ms / 1000)) $((elapsed_ms % 1000))
+  printf -v step '%s|%s|%s|%s|%d.%03d|%s' "$1" "$2" "$files" \
+    "$(numfmt --to=iec-i --suffix=B "$bytes")" $((elapsed_ms / 1000)) $((elapsed_ms % 1000)) "$result"
   rows+=("$step")
   step=''
 }
@@ -173,6 +177,61 @@ hostile_peers() { # each sends one byte of a request and stays
   note "$slow connections sent one byte and stayed: it still works"
 }
 
+# same WHAT EXPECTED ACTUAL
+same() { [[ $2 == "$3" ]] || die "$1: expected $2, got $3"; }
+
+# http_get FILE option…: by curl, which saves it as FILE and prints the code and how much came.
+http_get() {
+  curl -q -sS --noproxy '*' -w '%{http_code} %{size_download}' -o "$@" "$url" ||
+    die "fetch $url: curl failed"
+}
+
+# One file by HTTP: whole, in four ranges put together, continued after its first half, and asked
+# for again by its tag and by its date, when nothing is sent.
+http_with_curl() {
+  local size=$1 file=$2 out=$scratch/http i first last sum
+  local url=http://127.0.0.1:$port/$file
+  mkdir -p "$out"
+  sum=$(sha256sum <"$root/$file")
+  same "GET /$file" "200 $size" "$(http_get "$out/whole" --etag-save "$out/tag")"
+  same "/$file" "$sum" "$(sha256sum <"$out/whole")"
+
+  for i in 0 1 2 3; do
+    first=$((size * i / 4)) last=$((size * (i + 1) / 4 - 1))
+    same "range $first-$last of /$file" "206 $((last - first + 1))" \
+      "$(http_get "$out/part$i" -r "$first-$last")"
+  done
+  same "four ranges of /$file" "$sum" "$(cat "$out"/part[0-3] | sha256sum)"
+  same "a range beyond /$file" "416 0" "$(http_get /dev/null -r "$size-")"
+
+  head -c $((size / 2)) "$out/whole" >"$out/half"
+  same "the rest of /$file" "206 $((size - size / 2))" "$(http_get "$out/half" -C -)"
+  same "/$file, continued" "$sum" "$(sha256sum <"$out/half")"
+
+  same "/$file by its tag" "304 0" "$(http_get /dev/null --etag-compare "$out/tag")"
+  printf '"another"\n' >"$out/other"
+  same "/$file by another tag" "200 $size" "$(http_get /dev/null --etag-compare "$out/other")"
+  touch -r "$root/$file" "$out/whole"
+  same "/$file by its date" "304 0" "$(http_get /dev/null -z "$out/whole")"
+  rm -rf "$out"
+  files=10 bytes=$((4 * size - size / 2)) # shown by do_step
+}
+
+# load PROTOCOL option…: two seconds of getfile-bench over the tree, every answer verified.
+load() {
+  local json=$scratch/load.json rate p50 p99
+  "$bench" -s 127.0.0.1 -p "$port" -w "$scratch/workload" -c 32 -d 2 --verify "$scratch/sums" \
+    --json --protocol "$@" >"$json" || die "load by $1: getfile-bench failed: $(<"$json")"
+  read -r files bytes rate p50 p99 < <(python3 -c '
+import json, sys
+r = json.load(sys.stdin)
+if r["errors"] or not r["requests"]: sys.exit("errors: %s" % r["errors"])
+us = r["latency_us"]
+print(r["requests"], r["bytes"], round(r["requests_per_second"]), round(us["p50"]), round(us["p99"]))
+' <"$json") || die "load by $1: no report of a load without errors"
+  result="ok, $rate/s, p50 $p50 us, p99 $p99 us"
+}
+
 start_server 0
 port=$(ready_port getfile-server)
 do_step a "the tree, 16 threads, a connection per file" "$count" "$bytes" fetch_all
@@ -194,6 +253,17 @@ do_step e "SIGTERM with a transfer in flight: both end well" 1 $((256 << 20)) sh
 slow=300
 do_step f "the tree again, beside $slow connections that stall" "$count" "$bytes" hostile_peers
 
-counters=$(curl -sS "http://$(ready_key getfile-server metrics)/metrics" |
+# The longest file whose path needs no escapes.
+read -r size file < <(cd "$root" && grep -x '[A-Za-z0-9._/-]*' "$scratch/files" |
+  xargs -d '\n' stat -c '%s %n' -- | sort -rn | sed 1q)
+do_step g "HTTP by curl: whole, ranges, continued, conditional" 0 0 http_with_curl "$size" "$file"
+do_step h "verified load by GETFILE, a connection per file" 0 0 load getfile
+do_step i "verified load by GETFILE, kept connections" 0 0 load getfile --keep-alive
+do_step j "verified load by HTTP, kept connections" 0 0 load http --keep-alive
+do_step k "open loop of 2000 files a second by GETFILE, verified" 0 0 load getfile --rate 2000
+do_step l "open loop of 2000 files a second by HTTP, verified" 0 0 load http --rate 2000 \
+  --keep-alive
+
+counters=$(curl -q -sS "http://$(ready_key getfile-server metrics)/metrics" |
   grep '^getfile_requests_total{') || die "read the server's metrics: no requests by status there"
 stop_daemon getfile-server || die "stop getfile-server: exit status $?"

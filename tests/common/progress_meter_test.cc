@@ -1,14 +1,27 @@
 #include "common/daemon/progress_meter.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pty.h>
+#include <termios.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <iterator>
 #include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/check.h"
+#include "common/base/unique_fd.h"
+#include "tests/harness/deadline.h"
+#include "tests/harness/eventually.h"
 
 namespace ds::daemon {
 namespace {
@@ -127,6 +140,92 @@ TEST(ProgressMeterTest, WithoutATerminalNothingIsPrintedAndNoThreadStarted) {
     meter.AddItem();
   }
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
+/// Standard error is a terminal of `columns` columns while the object lives.
+class Terminal {
+ public:
+  explicit Terminal(unsigned short columns) {
+    winsize size{};
+    size.ws_row = 24;
+    size.ws_col = columns;
+    int theirs = -1;
+    int ours = -1;
+    CHECK(::openpty(&ours, &theirs, nullptr, nullptr, &size) == 0);
+    ours_.Reset(ours);
+    const UniqueFd slave(theirs);
+    // What is drawn reaches us as it was written.
+    termios raw{};
+    CHECK(::tcgetattr(theirs, &raw) == 0);
+    ::cfmakeraw(&raw);
+    CHECK(::tcsetattr(theirs, TCSANOW, &raw) == 0);
+    CHECK(::fcntl(ours, F_SETFL, O_NONBLOCK) == 0);
+    std::fflush(stderr);
+    before_.Reset(::dup(STDERR_FILENO));
+    CHECK(before_ && ::dup2(theirs, STDERR_FILENO) == STDERR_FILENO);
+  }
+  ~Terminal() {
+    std::fflush(stderr);
+    CHECK(::dup2(before_.get(), STDERR_FILENO) == STDERR_FILENO);
+  }
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+
+  /// All that was written so far.
+  const std::string& Text() {
+    char buffer[1024];
+    for (ssize_t n = 0; (n = ::read(ours_.get(), buffer, sizeof buffer)) > 0;) {
+      text_.append(buffer, static_cast<std::size_t>(n));
+    }
+    return text_;
+  }
+  /// The lines that were drawn, each over the one before it.
+  std::vector<std::string> Drawn() {
+    std::vector<std::string> lines;
+    std::string_view text = Text();
+    while (text.starts_with('\r')) {
+      const std::size_t end = text.find("\033[K");
+      if (end == std::string_view::npos) break;
+      lines.emplace_back(text.substr(1, end - 1));
+      text.remove_prefix(end + 3);
+    }
+    EXPECT_EQ(text, "") << "what is no redrawn line";
+    return lines;
+  }
+
+ private:
+  UniqueFd ours_;
+  UniqueFd before_;
+  std::string text_;
+};
+
+TEST(ProgressMeterTest, OnATerminalOneLineIsDrawnOverAndOverAndThenTakenAway) {
+  Terminal terminal(60);
+  {
+    const auto start = std::chrono::steady_clock::now();
+    ProgressMeter meter(4);
+    meter.AddBytesExpected(3 * kMebibyte);
+    meter.AddBytes(kMebibyte);
+    meter.AddItem();
+    const auto last_line_has = [&](const std::string& text) {
+      return ds::testing::Eventually(ds::testing::kDeadline, "a line with " + text, [&] {
+        const auto lines = terminal.Drawn();
+        return !lines.empty() && lines.back().find(text) != std::string::npos;
+      });
+    };
+    ASSERT_TRUE(last_line_has(" 25%  1/4  1.0 MiB  "));
+    EXPECT_GE(std::chrono::steady_clock::now() - start, seconds(1)) << "short work shows nothing";
+    meter.AddBytes(kMebibyte);
+    meter.AddItem();
+    ASSERT_TRUE(last_line_has(" 50%  2/4  2.0 MiB  "));
+    for (const std::string& line : terminal.Drawn()) EXPECT_LT(line.size(), 60U) << line;
+    meter.Wipe();  // for output that shares the terminal; what is drawn after it comes anew
+    ASSERT_TRUE(last_line_has(" 50%  2/4  2.0 MiB  "));
+  }
+  const auto lines = terminal.Drawn();
+  ASSERT_GE(lines.size(), 5U);
+  EXPECT_EQ(lines.back(), "") << "the line is gone";
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), ""), 2) << "wiped twice";
 }
 
 }  // namespace

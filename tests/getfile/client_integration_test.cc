@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,6 +10,7 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -17,6 +19,7 @@
 
 #include "common/base/check.h"
 #include "common/base/parse.h"
+#include "common/base/unique_fd.h"
 #include "tests/getfile/fake_server.h"
 #include "tests/getfile/getfile_server.h"
 #include "tests/harness/child_process.h"
@@ -372,6 +375,7 @@ TEST(GetfileClientTest, AServerMayBeNamedOrHaveAnAddressOfEitherFamily) {
   root.Write("a", "here");
   GetfileServer server({"--root", root.path()});
   for (const char* host : {"127.0.0.1", "::1", "localhost"}) {
+    if (std::string_view(host) == "::1" && !testing::MachineHasIpv6()) continue;
     const TempDir folder;
     EXPECT_THAT(
         RunClient({"-s", host, "-p", std::to_string(server.port()), "-o", folder.path(), "/a"}),
@@ -448,6 +452,7 @@ TEST(GetfileClientTest, BadUsageIsFoundBeforeAnythingIsFetched) {
       {"/a", "--timeout", "0"},
       {"/a", "--timeout", "-1"},
       {"/a", "--dialect", "klingon"},
+      {"/a", "--dialect", "1"},
       {"/a", "-o", good},
       {"/a", "--no-such-option"},
   };
@@ -665,6 +670,22 @@ INSTANTIATE_TEST_SUITE_P(Signals, GetfileClientInterruptTest,
                          [](const auto& instance) {
                            return std::string(::sigabbrev_np(instance.param.first));
                          });
+
+TEST(GetfileClientTest, AListThatDoesNotEndDoesNotHoldUpAnInterrupt) {
+  const TempDir folder;
+  const std::string pipe = folder.path("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0666), 0);
+  for (const auto& [program, signal] : {std::pair{"getfile-client", SIGINT},
+                                        {"getfile-client", SIGTERM},
+                                        {"getfile-bench", SIGINT}}) {
+    ToolProcess tool(program, {"-w", pipe});
+    ASSERT_TRUE(tool.Start().ok());
+    const UniqueFd writer(::open(pipe.c_str(), O_WRONLY | O_CLOEXEC));  // once it is being read
+    ASSERT_EQ(::write(writer.get(), "/a ", 3), 3);
+    ASSERT_TRUE(tool.Signal(signal));
+    EXPECT_EQ(tool.Wait().exit_code, 128 + signal) << program;
+  }
+}
 
 TEST(GetfileClientTest, ASilentServerDoesNotHoldUpAnInterrupt) {
   FakeServer server({[](FakeServer::Conversation& peer) {
@@ -952,6 +973,100 @@ TEST(GetfileClientTest, AGetfileServerContinuesAsWell) {
   EXPECT_THAT(FilesBelow(folder.path()), ElementsAre("a"));
 }
 
+/// A getfile-server that is killed in the middle of a transfer to `getfile-client --resume`: after
+/// a part has left it that is not empty and not the whole.
+class GetfileServerResumeTest : public ::testing::Test {
+ protected:
+  static constexpr std::size_t kSize = 64 * kMiB;
+
+  void KillInTheMiddle(const std::vector<std::string>& more = {}) {
+    root_.Write("a", body_);
+    // The client has asked and stands still before the server answers. What then leaves the server
+    // is what the two kernels have room for.
+    server_.process().Pause();
+    std::vector<std::string> flags = {
+        "-s", server_.host(), "-p",       std::to_string(server_.port()),
+        "-o", folder_.path(), "--resume", "/a"};
+    flags.insert(flags.end(), more.begin(), more.end());
+    client_.emplace("getfile-client", flags);
+    ASSERT_TRUE(client_->Start().ok());
+    ASSERT_TRUE(
+        Eventually(kDeadline, "the request has arrived", [&] { return ServersEnd().unread > 0; }));
+    client_->Pause();
+    server_.process().Resume();
+    ASSERT_TRUE(Eventually(kDeadline, "the answer waits for its reader",
+                           [&] { return ServersEnd().unacknowledged > 64 * kKiB; }));
+    server_.process().Kill();
+  }
+  /// Of the one connection that is not over.
+  TcpSocket ServersEnd() const {
+    for (const TcpSocket& socket : TcpSocketsAt(server_.port())) {
+      const bool idle = socket.unread == 0 && socket.unacknowledged == 0;
+      if (socket.local_host == server_.host() && !idle) return socket;
+    }
+    return {};
+  }
+  /// The client goes on and ends; returns how much has come.
+  std::size_t LetTheClientFail() {
+    client_->Resume();
+    const ToolResult result = client_->Wait();
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(FilesBelow(folder_.path()), ElementsAre("a.part", "a.part.etag"));
+    const std::string part = BytesOf(folder_, "a.part");
+    EXPECT_GT(part.size(), 64 * kKiB);
+    EXPECT_LT(part.size(), kSize);
+    EXPECT_TRUE(body_.starts_with(part));
+    return part.size();
+  }
+  ToolResult Continue() {
+    const TempDir lists;
+    const std::string digest = Sha256Hex(root_.Read("a"));
+    return RunClient({"-s", server_.host(), "-p", std::to_string(server_.port()), "-o",
+                      folder_.path(), "--resume", "/a", "--verify",
+                      lists.Write("sums", digest + "  a\n")});
+  }
+
+  const std::string body_ = Content(kSize);
+  const LoopbackLease lease_{1};
+  const TempDir root_;
+  const TempDir folder_;
+  GetfileServer server_{{"--root", root_.path(), "--listen", lease_.address(0) + ":10880"}};
+  std::optional<ToolProcess> client_;
+};
+
+TEST_F(GetfileServerResumeTest, ATransferIsContinuedAfterTheServerWasKilled) {
+  ASSERT_NO_FATAL_FAILURE(KillInTheMiddle());
+  const std::size_t had = LetTheClientFail();
+  ASSERT_TRUE(server_.process().StartAndWaitReady().ok());
+  const ToolResult result = Continue();
+  EXPECT_THAT(result, Ends(0, fmt::format("/a OK {0} of {0}\n", kSize)));
+  EXPECT_THAT(result.err, HasSubstr(fmt::format("continued at byte {}\n", had)));
+  EXPECT_THAT(FilesBelow(folder_.path()), ElementsAre("a"));
+}
+
+TEST_F(GetfileServerResumeTest, AFileThatChangedMeanwhileStartsOver) {
+  ASSERT_NO_FATAL_FAILURE(KillInTheMiddle());
+  LetTheClientFail();
+  const std::string changed = Content(kSize, 2);
+  root_.Write("a", changed);
+  ASSERT_TRUE(server_.process().StartAndWaitReady().ok());
+  const ToolResult result = Continue();
+  EXPECT_THAT(result, Ends(0, fmt::format("/a OK {0} of {0}\n", kSize)));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("starting over"), Not(HasSubstr("continued"))));
+  EXPECT_EQ(Sha256Hex(BytesOf(folder_, "a")), Sha256Hex(changed));
+}
+
+TEST_F(GetfileServerResumeTest, OneRunOutlivesItsServer) {
+  ASSERT_NO_FATAL_FAILURE(KillInTheMiddle({"--retries", "1000"}));
+  ASSERT_TRUE(server_.process().StartAndWaitReady().ok());
+  client_->Resume();
+  const ToolResult result = client_->Wait();
+  EXPECT_THAT(result, Ends(0, fmt::format("/a OK {0} of {0}\n", kSize)));
+  EXPECT_THAT(result.err, MatchesRegex(".*continued at byte [0-9]+\n"));
+  EXPECT_EQ(Sha256Hex(BytesOf(folder_, "a")), Sha256Hex(body_));
+  EXPECT_THAT(FilesBelow(folder_.path()), ElementsAre("a"));
+}
+
 TEST(GetfileClientTest, ARangeThatIsNotTheOneAskedForIsNotJoined) {
   const std::string body = "0123456789";
   FakeServer server(
@@ -972,6 +1087,43 @@ TEST(GetfileClientTest, ARangeThatIsNotTheOneAskedForIsNotJoined) {
     EXPECT_EQ(result.exit_code, 1);
     EXPECT_FALSE(folder.Exists("a"));
   }
+}
+
+TEST(GetfileClientTest, AMalformedHeadIsNotTrusted) {
+  const std::string body = "56789";
+  for (const std::string& head : {
+           std::string("HTTP/1.1 206 Part\r\nContent-Range: bytes 5-9\r\nContent-Length: 5\r\n"),
+           std::string("HTTP/1.1 206 Part\r\nContent-Range: bytes 5-9/10\r\n"
+                       "Content-Range: bytes 0-4/10\r\nContent-Length: 5\r\n"),
+           std::string("HTTP/1.1 206 Part\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n"
+                       "In the middle: x\r\n"),
+       }) {
+    FakeServer server(
+        {FakeServer::Answer(fmt::format("{}Connection: close\r\n\r\n{}", head, body))});
+    const TempDir folder;
+    folder.Write("a.part", "01234");
+    folder.Write("a.part.etag", "\"1\"");
+    const ToolResult result = Fetch(server, folder, {"--resume", "/a"});
+    EXPECT_EQ(result.exit_code, 1) << head;
+    EXPECT_THAT(result.err, HasSubstr("malformed answer: ")) << head;
+    EXPECT_FALSE(folder.Exists("a"));
+    EXPECT_EQ(BytesOf(folder, "a.part"), "01234");
+  }
+}
+
+TEST(GetfileClientTest, AFileWithoutALengthArrivesByResumeToo) {
+  FakeServer server(
+      {FakeServer::Answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+                          "Connection: close\r\n\r\n"
+                          "3\r\n012\r\n7\r\n3456789\r\n0\r\nX-Trailer: x\r\n\r\n"),
+       FakeServer::Answer("HTTP/1.1 103 Early\r\nETag: \"2\"\r\n\r\nHTTP/1.0 200 OK\r\n"
+                          "ETag: \"1\"\r\n\r\nto the end")});
+  const TempDir folder;
+  EXPECT_THAT(Fetch(server, folder, {"--resume", "/a", "/b"}),
+              Ends(0, "/a OK 10 of 10\n/b OK 10 of 10\n"));
+  EXPECT_EQ(BytesOf(folder, "a"), "0123456789");
+  EXPECT_EQ(BytesOf(folder, "b"), "to the end");
+  EXPECT_THAT(FilesBelow(folder.path()), ElementsAre("a", "b"));
 }
 
 TEST(GetfileClientTest, ARangeThatEndsTooEarlyIsNotTakenForTheRest) {

@@ -128,7 +128,10 @@ std::vector<TcpSocket> TcpSocketsAt(std::uint16_t local_port) {
     const std::string_view entry = std::string_view(line).substr(begin);
     constexpr std::string_view kListening = "0A";
     if (ParseHex(entry.substr(9, 4)) != local_port || entry.substr(28, 2) == kListening) continue;
-    sockets.push_back({.remote_port = static_cast<std::uint16_t>(ParseHex(entry.substr(23, 4))),
+    const std::uint64_t host = ParseHex(entry.substr(0, 8));  // its first byte is the lowest one
+    sockets.push_back({.local_host = fmt::format("{}.{}.{}.{}", host & 0xff, host >> 8U & 0xff,
+                                                 host >> 16U & 0xff, host >> 24U),
+                       .remote_port = static_cast<std::uint16_t>(ParseHex(entry.substr(23, 4))),
                        .unacknowledged = ParseHex(entry.substr(31, 8)),
                        .unread = ParseHex(entry.substr(40, 8))});
   }

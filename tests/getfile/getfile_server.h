@@ -94,6 +94,7 @@ double FindMetric(const std::string& text, const std::string& series);
 
 /// One line of /proc/net/tcp: an IPv4 connection as this end sees it.
 struct TcpSocket {
+  std::string local_host;
   std::uint16_t remote_port = 0;
   std::uint64_t unacknowledged = 0;  ///< bytes given to the kernel, not acknowledged by the peer
   std::uint64_t unread = 0;          ///< bytes received, not read by the program

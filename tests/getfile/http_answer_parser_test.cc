@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -148,6 +149,107 @@ TEST(HttpAnswerParserTest, MalformedAnswersAreRefusedWholeAndByteByByte) {
     EXPECT_EQ(split.state(), State::kMalformed) << bytes;
     EXPECT_EQ(split.malformed_because(), whole.malformed_because()) << bytes;
   }
+}
+
+HttpAnswerParser ParsedForDownload(std::string_view bytes) {
+  HttpAnswerParser parser(HttpAnswerParser::Mode::kDownload);
+  parser.Feed(bytes);
+  return parser;
+}
+
+TEST(HttpAnswerParserTest, ADownloadIsToldWhatIsSent) {
+  const HttpAnswerParser parser = ParsedForDownload(
+      "HTTP/1.1 103 Early Hints\r\nETag: \"of no interest\"\r\n\r\n"
+      "HTTP/1.1 206 Partial Content\r\netag:  \"a,b\" \r\n"
+      "LAST-MODIFIED: Tue, 14 Nov 2023 22:13:20 GMT\r\n"
+      "Content-Range: Bytes 5-9/10\r\nContent-Length: 5\r\n\r\n");
+  ASSERT_EQ(parser.state(), State::kComplete) << parser.malformed_because();
+  EXPECT_EQ(parser.head().code, 206);
+  EXPECT_EQ(parser.head().etag, "\"a,b\"");
+  EXPECT_EQ(parser.head().last_modified, "Tue, 14 Nov 2023 22:13:20 GMT");
+  EXPECT_EQ(parser.head().range_first, 5U);
+  EXPECT_EQ(parser.head().range_total, 10U);
+  EXPECT_EQ(parser.head().length, 5U);
+  EXPECT_TRUE(parser.head().length_known);
+
+  const HttpAnswerParser beyond = ParsedForDownload(
+      "HTTP/1.1 416 No\r\nETag: W/\"x\"\r\nContent-Range: bytes */10\r\nContent-Length: 0\r\n\r\n");
+  ASSERT_EQ(beyond.state(), State::kComplete) << beyond.malformed_because();
+  EXPECT_EQ(beyond.head().etag, "W/\"x\"");
+  EXPECT_EQ(beyond.head().last_modified, "");
+  EXPECT_EQ(beyond.head().range_first, std::nullopt);
+  EXPECT_EQ(beyond.head().range_total, 10U);
+
+  const HttpAnswerParser endless = ParsedForDownload(
+      "HTTP/1.1 206 Part\r\nContent-Range: bytes 0-18446744073709551614/*\r\n"
+      "Content-Length: 18446744073709551615\r\n\r\n");
+  ASSERT_EQ(endless.state(), State::kComplete) << endless.malformed_because();
+  EXPECT_EQ(endless.head().range_first, 0U);
+  EXPECT_EQ(endless.head().range_total, std::nullopt);
+}
+
+TEST(HttpAnswerParserTest, ADownloadMayHaveAnyBody) {
+  const HttpAnswerParser chunked =
+      ParsedForDownload("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+  ASSERT_EQ(chunked.state(), State::kComplete);
+  EXPECT_FALSE(chunked.head().length_known);
+  EXPECT_TRUE(chunked.head().keep_alive);
+  const HttpAnswerParser both = ParsedForDownload(
+      "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n");
+  ASSERT_EQ(both.state(), State::kComplete);
+  EXPECT_FALSE(both.head().length_known);
+  EXPECT_EQ(both.head().length, 0U);
+  const HttpAnswerParser to_the_end = ParsedForDownload("HTTP/1.1 200 OK\r\n\r\n");
+  ASSERT_EQ(to_the_end.state(), State::kComplete);
+  EXPECT_FALSE(to_the_end.head().length_known);
+  EXPECT_FALSE(to_the_end.head().keep_alive) << "the end of the connection is that of the body";
+  const HttpAnswerParser bodiless = ParsedForDownload("HTTP/1.1 304 Not Modified\r\n\r\n");
+  ASSERT_EQ(bodiless.state(), State::kComplete);
+  EXPECT_TRUE(bodiless.head().length_known);
+  EXPECT_TRUE(bodiless.head().keep_alive);
+}
+
+TEST(HttpAnswerParserTest, AMeasurementDoesNotLookAtWhatIsSent) {
+  HttpAnswerParser parser;
+  parser.Feed(
+      "HTTP/1.1 206 Part\r\nETag: \"x\"\r\nContent-Range: nonsense\r\n"
+      "Content-Length: 5\r\n\r\n");
+  ASSERT_EQ(parser.state(), State::kComplete) << parser.malformed_because();
+  EXPECT_EQ(parser.head().etag, "");
+}
+
+TEST(HttpAnswerParserTest, MalformedDescriptionsAreRefusedInADownload) {
+  for (const char* fields : {
+           "ETag: \"x\"\r\nETag: \"x\"\r\n",
+           "Last-Modified: a\r\nLast-Modified: b\r\n",
+           "Content-Range: bytes 5-9/10\r\nContent-Range: bytes 5-9/10\r\n",
+           "Content-Range: bytes */10\r\nContent-Range: bytes 5-9/10\r\n",
+           "Content-Range: bytes 5-9\r\n",
+           "Content-Range: bytes 5/10\r\n",
+           "Content-Range: bytes -9/10\r\n",
+           "Content-Range: bytes 5-/10\r\n",
+           "Content-Range: bytes -/10\r\n",
+           "Content-Range: bytes 5-9/\r\n",
+           "Content-Range: bytes 5-9/x\r\n",
+           "Content-Range: bytes 5-9/-10\r\n",
+           "Content-Range: bytes 9-5/10\r\n",
+           "Content-Range: bytes 5-10/10\r\n",
+           "Content-Range: bytes 5-9/18446744073709551616\r\n",
+           "Content-Range: bytes 18446744073709551616-18446744073709551617/*\r\n",
+           "Content-Range: bytes 0x5-9/10\r\n",
+           "Content-Range: bytes  5-9/10\r\n",
+           "Content-Range: bytes 5 - 9/10\r\n",
+           "Content-Range: bytes **/10\r\n",
+       }) {
+    const HttpAnswerParser parser = ParsedForDownload(
+        std::string("HTTP/1.1 206 Part\r\nContent-Length: 5\r\n") + fields + "\r\n");
+    EXPECT_EQ(parser.state(), State::kMalformed) << fields;
+  }
+  // Another unit is none of our business.
+  const HttpAnswerParser other = ParsedForDownload(
+      "HTTP/1.1 206 Part\r\nContent-Length: 5\r\nContent-Range: pages 1-2/3\r\n\r\n");
+  ASSERT_EQ(other.state(), State::kComplete);
+  EXPECT_EQ(other.head().range_first, std::nullopt);
 }
 
 TEST(HttpAnswerParserTest, AHeadHasABound) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "getfile/core/answer.h"
@@ -99,6 +100,24 @@ TEST_F(ServerConnectionTest, PipelinedRequestsAreAnsweredInOrder) {
     SendAll();
     EXPECT_TRUE(connection_.TakeFinished().has_value());
   }
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+}
+
+TEST_F(ServerConnectionTest, RefusedConditionsAndRangesDoNotEndAnHttpConnection) {
+  const ContentFields fields{
+      .content_type = "text/plain", .etag = "\"tag\"", .last_modified = "", .modified_unix_s = 0};
+  for (const auto& [field, code] :
+       {std::pair{"If-Match: \"other\"", 412}, std::pair{"Range: bytes=5-", 416}}) {
+    Bytes(std::string("GET /a HTTP/1.1\r\nHost: x\r\n") + field + "\r\n\r\n");
+    ASSERT_EQ(connection_.phase(), Phase::kLookup);
+    connection_.HandleLookup({.status = AnswerStatus::kOk, .length = 5, .fields = &fields}, now_);
+    const std::string head = SendAll();
+    EXPECT_TRUE(head.starts_with("HTTP/1.1 " + std::to_string(code))) << head;
+    EXPECT_EQ(head.find("Connection: close"), std::string::npos);
+    EXPECT_EQ(connection_.phase(), Phase::kReading) << field;
+  }
+  Bytes("GET /a HTTP/1.1\r\n\r\n");  // no Host
+  EXPECT_NE(SendAll().find("Connection: close"), std::string::npos);
   EXPECT_EQ(connection_.phase(), Phase::kDraining);
 }
 

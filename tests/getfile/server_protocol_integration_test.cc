@@ -170,7 +170,9 @@ TEST(GetfileServerTest, BothAddressFamiliesAreServed) {
   root.Write("file", "twice");
   GetfileServer server({"--root", root.path()});
   EXPECT_THAT(RawPeer::Exchange("127.0.0.1", server.port(), Get("/file")), Answers(Ok("twice")));
-  EXPECT_THAT(RawPeer::Exchange("::1", server.port(), Get("/file")), Answers(Ok("twice")));
+  if (testing::MachineHasIpv6()) {
+    EXPECT_THAT(RawPeer::Exchange("::1", server.port(), Get("/file")), Answers(Ok("twice")));
+  }
 }
 
 // --- What is not ---

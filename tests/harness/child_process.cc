@@ -143,6 +143,8 @@ struct ChildFailure {
     if (::getppid() != plan.parent) ::_exit(127);  // it died before it could be noticed
   }
   ::fexecve(program, plan.arguments, plan.environment);
+  // A script: its interpreter cannot open a descriptor that is closed by then, but the path.
+  if (errno == ENOENT) ::execve(plan.program, plan.arguments, plan.environment);
   Fail(plan, "exec");
 }
 

@@ -13,43 +13,10 @@
 
 #include "common/base/check.h"
 #include "tests/harness/eventually.h"
+#include "tests/harness/proc.h"
 
 namespace ds::testing {
 namespace {
-
-/// The fields of /proc/<pid>/stat (or a thread's) from the third, the state, on. The second is the
-/// name of the program in parentheses, which may hold blanks and parentheses itself.
-std::vector<std::string> StatFields(const std::string& path) {
-  std::ifstream file(path);
-  std::string text;
-  std::getline(file, text);
-  std::vector<std::string> fields;
-  const std::size_t name_end = text.rfind(')');
-  if (name_end == std::string::npos) return fields;
-  std::istringstream rest(text.substr(name_end + 1));
-  for (std::string field; rest >> field;) fields.push_back(field);
-  return fields;
-}
-
-/// The paths in a folder that may vanish at any moment.
-std::vector<std::string> List(const std::string& folder) {
-  std::vector<std::string> paths;
-  std::error_code error;
-  std::filesystem::directory_iterator entry(folder, error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    paths.push_back(entry->path().string());
-  }
-  return paths;
-}
-
-/// A signal stops the threads of a process one after the other.
-bool StandsStill(pid_t pid) {
-  for (const std::string& thread : List(fmt::format("/proc/{}/task", pid))) {
-    const auto fields = StatFields(thread + "/stat");
-    if (!fields.empty() && fields[0] != "T" && fields[0] != "Z" && fields[0] != "X") return false;
-  }
-  return true;
-}
 
 /// "READY <program> key=value key=value"
 std::map<std::string, std::string> ParseKeys(const std::string& line) {
@@ -255,7 +222,7 @@ void DaemonProcess::Resume() {
 }
 
 std::size_t DaemonProcess::open_descriptors() {
-  return running() ? List(fmt::format("/proc/{}/fd", pid())).size() : 0;
+  return running() ? ListFolder(fmt::format("/proc/{}/fd", pid())).size() : 0;
 }
 
 std::uint64_t DaemonProcess::resident_bytes() {

@@ -145,6 +145,13 @@ TEST(RunToolTest, NameWithoutASlashIsLookedUpInPath) {
   EXPECT_EQ(RunTool("true", {}).exit_code, 0);
 }
 
+TEST(RunToolTest, AScriptIsRunByItsInterpreter) {
+  const TempDir folder;
+  const std::string script = folder.Write("script", "#!/bin/sh\necho \"$0 $1\"\n");
+  ASSERT_EQ(::chmod(script.c_str(), 0755), 0);
+  EXPECT_EQ(RunTool(script, {"argument"}).out, script + " argument\n");
+}
+
 TEST(RunToolTest, InputIsFedAndThenEnds) {
   const std::string input(1U << 20U, 'x');
   const ToolResult result = RunTool("cat", {}, {.stdin_text = input});

@@ -8,6 +8,9 @@
 
 namespace ds::testing {
 
+/// Whether [::1] can be bound here. Where it cannot, tests do without that part.
+bool MachineHasIpv6();
+
 /// Addresses of 127.0.0.0/8 that no other test has while this object, or its process, lives.
 /// Servers on leased addresses can all use the same well-known port, in any number of test runs at
 /// once. Each lease is a /24 block guarded by a lock file in /tmp/ds-loopback-leases; the lock goes

@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 #include "common/base/check.h"
 #include "tests/harness/deadline.h"
+#include "tests/harness/eventually.h"
+#include "tests/harness/proc.h"
 
 namespace ds::testing {
 
@@ -45,6 +49,14 @@ bool ToolProcess::running() {
   CHECK(child_ != nullptr, "not started");
   return child_->Wait(Duration::zero()).Running();
 }
+
+void ToolProcess::Pause() {
+  EXPECT_TRUE(Signal(SIGSTOP)) << program_ << ": not running";
+  EXPECT_TRUE(
+      Eventually(kDeadline, program_ + " stands still", [&] { return StandsStill(pid()); }));
+}
+
+void ToolProcess::Resume() { EXPECT_TRUE(Signal(SIGCONT)) << program_ << ": not running"; }
 
 pid_t ToolProcess::pid() const {
   CHECK(child_ != nullptr, "not started");

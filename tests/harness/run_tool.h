@@ -46,6 +46,9 @@ class ToolProcess {
   /// False if the tool has ended.
   bool Signal(int signal);
   bool running();
+  /// SIGSTOP, and waits until every thread of the process stands still.
+  void Pause();
+  void Resume();
   pid_t pid() const;
   /// What it has printed so far.
   std::string out() const;
