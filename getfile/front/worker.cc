@@ -1,4 +1,4 @@
-#include "getfile/server/worker.h"
+#include "getfile/front/worker.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -122,7 +122,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(const Options& options,
                                                        std::shared_ptr<AccessLogFile> log_file) {
   ASSIGN_OR_RETURN(auto loop, net::EventLoop::Create());
   std::unique_ptr<Worker> worker(new Worker(options, std::move(loop), limit, std::move(log_file)));
-  worker->source_ = make_source(worker->loop_.get());
+  ASSIGN_OR_RETURN(worker->source_, make_source(worker->loop_.get()));
   for (const net::Listener& listener : *listeners) {
     auto watcher = std::make_unique<ListenerWatcher>(worker.get(), listener.socket.get());
     RETURN_IF_ERROR(watcher->Start());

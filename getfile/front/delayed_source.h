@@ -4,7 +4,7 @@
 
 #include "common/base/time.h"
 #include "common/net/event_loop.h"
-#include "getfile/server/content_source.h"
+#include "getfile/front/content_source.h"
 
 namespace ds::getfile {
 

@@ -17,10 +17,10 @@
 #include "common/net/event_loop.h"
 #include "common/net/socket.h"
 #include "getfile/core/server_connection.h"
-#include "getfile/server/access_log.h"
-#include "getfile/server/connection.h"
-#include "getfile/server/content_source.h"
-#include "getfile/server/send_budget.h"
+#include "getfile/front/access_log.h"
+#include "getfile/front/connection.h"
+#include "getfile/front/content_source.h"
+#include "getfile/front/send_budget.h"
 
 namespace ds::getfile {
 
@@ -36,7 +36,7 @@ struct alignas(64) WorkerCounters {
   Counter accept_errors;  ///< EMFILE and its like
   Counter header_timeouts;
   Counter progress_timeouts;
-  Counter sources_broken;  ///< files that became shorter or unreadable while being sent
+  Counter sources_broken;  ///< bodies that could not be sent to their end
   LogHistogram answer_ns;  ///< from the end of the header to the last byte given to the kernel
   std::atomic<std::uint64_t> connections{0};
   std::atomic<std::uint64_t> send_buffer_bytes{0};
@@ -60,7 +60,7 @@ class Worker : private net::EventLoop::Timer {
   };
 
   /// Makes the worker's source, on its loop.
-  using MakeSource = std::function<std::unique_ptr<ContentSource>(net::EventLoop*)>;
+  using MakeSource = std::function<absl::StatusOr<std::unique_ptr<ContentSource>>(net::EventLoop*)>;
 
   /// `listeners` and `limit` must outlive the worker. Serves once Start() is called.
   static absl::StatusOr<std::unique_ptr<Worker>> Create(const Options& options,
