@@ -257,7 +257,6 @@ bool Connection::Send() {
 /// may come before the end of this turn.
 void Connection::OnBodyGrown() {
   core_.HandleBodyGrown();
-  GiveWay();
 }
 
 /// Limits what the kernel holds unsent for this peer; what is in flight is bounded by the window
