@@ -138,6 +138,10 @@ class Ground:
         with peers:
             yield peers
             peers.check()
-        connected = json.loads(peers.printed().splitlines()[-1])["connected"]
+        try:
+            connected = json.loads(peers.printed().splitlines()[-1])["connected"]
+        except (json.JSONDecodeError, IndexError):  # killed before it could say
+            raise MeasurementFailed(f"hold {SLOW_PEERS} slow peers at {address}: "
+                                    "they did not end in time") from None
         if connected < 0.98 * SLOW_PEERS:
             raise MeasurementFailed(f"hold {SLOW_PEERS} slow peers at {address}: {connected} left")

@@ -17,11 +17,11 @@ def digest_of_file(path: pathlib.Path) -> str:
 
 
 def measuring_files(bench: pathlib.Path, system: str) -> list[pathlib.Path]:
-    return sorted(
+    return [bench / "run.py", *sorted(
         path
         for folder in (bench / "harness", bench / system)
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in PRINTING and "__pycache__" not in path.parts)
+        if path.is_file() and path.name not in PRINTING and "__pycache__" not in path.parts)]
 
 
 def fingerprint(digests: Mapping[str, str], versions: Iterable[str]) -> str:

@@ -70,7 +70,8 @@ class TableView:
             return "not measured on this build"
         done, all_of_them = len(self.medians()), len(self.rows(Role.BAR))
         part = "" if done == all_of_them else f", on {done} of {all_of_them} rows"
-        text = (f"bar {'met' if judgement.met else 'missed'}{part}: "
+        so_far = " so far" if part and judgement.met else ""
+        text = (f"bar {'met' if judgement.met else 'missed'}{so_far}{part}: "
                 f"geometric mean {judgement.mean:.3f}, bar {self.table['bar']:.2f}")
         if judgement.missed:
             text += (f"; rows below {ROW_TOLERANCE * self.table['bar']:.2f}: "

@@ -74,6 +74,11 @@ std::uint64_t LoadTally::ErrorCount() const {
   return count;
 }
 
+std::optional<std::string> LoadReport::Unbegun() const {
+  if (never_begun == 0) return std::nullopt;
+  return fmt::format("{} requests were due and had not begun when the time was over", never_begun);
+}
+
 std::optional<std::string> LoadReport::Bottleneck() const {
   const double cores_used = client_cpu_fraction * threads;
   const unsigned cores_usable = std::min(threads, cores);
@@ -120,10 +125,7 @@ std::string LoadReport::ToText() const {
   }
   row("client", fmt::format("{:.0f} % of {} thread{} busy", 100 * client_cpu_fraction, threads,
                             threads == 1 ? "" : "s"));
-  if (never_begun > 0) {
-    row("note",
-        fmt::format("{} requests were due and had not begun when the time was over", never_begun));
-  }
+  if (const auto unbegun = Unbegun()) row("note", *unbegun);
   if (const auto bottleneck = Bottleneck()) row("note", *bottleneck);
   return text;
 }

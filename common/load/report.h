@@ -21,8 +21,8 @@ struct LoadTally {
   LatencyHistogram latency;                          ///< of each request that succeeded
   std::uint64_t bytes = 0;                           ///< of their answers, without heads
   std::map<std::string, Error, std::less<>> errors;  ///< requests that failed, by kind
-  /// Open loop: requests that began more than kLate after they could have, though a connection was
-  /// free. It is the client that was late then.
+  /// Open loop: requests that began more than kLateNs after they could have, though a connection
+  /// was free. It is the client that was late then.
   std::uint64_t late_starts = 0;
 
   void AddError(std::string_view kind, std::string_view example);
@@ -47,12 +47,14 @@ struct LoadReport {
   /// User and system time of the client over seconds * threads.
   double client_cpu_fraction = 0;
 
-  /// A table for people; the last line is Bottleneck(), if there is one.
+  /// A table for people; the last lines are Unbegun() and Bottleneck(), where there is something.
   std::string ToText() const;
   /// One line: protocol, connections, threads, seconds, requests, errors{}, bytes,
   /// requests_per_second, bytes_per_second, latency_us{mean, p50, p90, p99, p999, p9999, max},
   /// client_cpu_fraction.
   std::string ToJson() const;
+  /// "17 requests were due and had not begun when the time was over", if there were any.
+  std::optional<std::string> Unbegun() const;
   /// Why the figures say more about the client than about the server, if they do.
   std::optional<std::string> Bottleneck() const;
 };

@@ -119,11 +119,8 @@ absl::StatusOr<UniqueFd> ConnectTcp(const std::vector<Endpoint>& endpoints, Dura
       last = Error(waited.code(), fmt::format("{}: {}", what, Message(waited)));
       continue;
     }
-    int error = 0;
-    socklen_t length = sizeof error;
-    if (::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0) {
-      return fd;
-    }
+    const int error = TakeSocketError(fd.get());
+    if (error == 0) return fd;
     last = ErrnoError(what, error);
   }
   return last;
@@ -133,6 +130,12 @@ std::uint64_t UnacknowledgedBytes(int fd) {
   int queued = 0;
   if (::ioctl(fd, SIOCOUTQ, &queued) != 0 || queued < 0) return 0;
   return static_cast<std::uint64_t>(queued);
+}
+
+int TakeSocketError(int fd) {
+  int error = 0;
+  socklen_t length = sizeof error;
+  return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
 }
 
 }  // namespace ds::net

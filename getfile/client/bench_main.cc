@@ -71,8 +71,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "getfile-bench: %s (errors of kind %s: %s)\n", error.example.c_str(),
                  kind.c_str(), std::to_string(error.count).c_str());
   }
-  if (const auto why = options.json ? report->Bottleneck() : std::nullopt) {
-    std::fprintf(stderr, "getfile-bench: %s\n", why->c_str());
+  if (options.json) {  // the text says both itself
+    for (const auto& note : {report->Unbegun(), report->Bottleneck()}) {
+      if (note) std::fprintf(stderr, "getfile-bench: %s\n", note->c_str());
+    }
   }
   if (tool.interrupted()) return tool.InterruptedExitCode();
   const bool all_well = report->tally.requests() > 0 && report->tally.ErrorCount() == 0;

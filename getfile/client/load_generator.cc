@@ -33,7 +33,9 @@ namespace ds::getfile {
 namespace {
 
 /// Between making the threads and the first request, so that all threads are there.
+/// From the decision to begin until the load begins: all threads shall be there by then.
 constexpr Duration kLeadTime = std::chrono::milliseconds(10);
+constexpr Duration kLeadTimePerThread = std::chrono::microseconds(200);
 
 Duration FromSeconds(double seconds) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
@@ -84,13 +86,17 @@ class LoadThread final : BenchConnection::Owner {
   /// `done_fd`: an eventfd that gets 1 when there is nothing more to do.
   static absl::StatusOr<std::unique_ptr<LoadThread>> Create(const BenchOptions& options,
                                                             const BenchPlan& plan, unsigned index,
-                                                            const Times& times, int done_fd) {
+                                                            int done_fd) {
     ASSIGN_OR_RETURN(auto loop, net::EventLoop::Create());
     return std::unique_ptr<LoadThread>(
-        new LoadThread(options, plan, index, times, done_fd, std::move(loop)));
+        new LoadThread(options, plan, index, done_fd, std::move(loop)));
   }
 
-  void Launch() {
+  void Launch(const Times& times) {
+    times_ = times;
+    if (rate_ > 0) pacer_.emplace(times.start, rate_, index_, threads_);
+    loop_->Arm(&begin_, times.start);
+    if (!by_number_) loop_->Arm(&end_, times.end);
     thread_ = std::jthread([this] {
       // Slots are due at exact times; the default lets the kernel wake us 50 us late.
       ::prctl(PR_SET_TIMERSLACK, 1);
@@ -140,10 +146,12 @@ class LoadThread final : BenchConnection::Owner {
     void (LoadThread::*const method_)();
   };
 
-  LoadThread(const BenchOptions& options, const BenchPlan& plan, unsigned index, const Times& times,
-             int done_fd, std::unique_ptr<net::EventLoop> loop)
+  LoadThread(const BenchOptions& options, const BenchPlan& plan, unsigned index, int done_fd,
+             std::unique_ptr<net::EventLoop> loop)
       : plan_(plan),
-        times_(times),
+        index_(index),
+        threads_(options.threads),
+        rate_(options.rate),
         done_fd_(done_fd),
         by_number_(options.requests > 0),
         left_(options.requests / options.threads + (index < options.requests % options.threads)),
@@ -151,7 +159,6 @@ class LoadThread final : BenchConnection::Owner {
         path_step_(options.threads % plan.requests.size()),
         loop_(std::move(loop)),
         session_(&plan, loop_.get()) {
-    if (options.rate > 0) pacer_.emplace(times.start, options.rate, index, options.threads);
     const unsigned count = options.connections / options.threads +
                            (index < options.connections % options.threads ? 1 : 0);
     BenchConnection::Owner* const owner = this;
@@ -159,8 +166,6 @@ class LoadThread final : BenchConnection::Owner {
       connections_.push_back(std::make_unique<BenchConnection>(&session_, owner));
     }
     idle_.resize(count);
-    loop_->Arm(&begin_, times.start);
-    if (!by_number_) loop_->Arm(&end_, times.end);
   }
 
   void Begin() {
@@ -244,7 +249,10 @@ class LoadThread final : BenchConnection::Owner {
   }
 
   const BenchPlan& plan_;
-  const Times times_;
+  const unsigned index_;
+  const unsigned threads_;
+  const std::uint64_t rate_;  ///< requests/s of all threads; 0: closed loop
+  Times times_;
   const int done_fd_;
   const bool by_number_;
   std::uint64_t left_;  ///< requests to begin, if their number decides
@@ -282,15 +290,17 @@ class LoadRun {
 
   absl::StatusOr<load::LoadReport> Execute() {
     if (!done_) return ErrnoError("eventfd", errno);
-    times_.start = std::chrono::steady_clock::now() + kLeadTime;
+    for (unsigned i = 0; i < options_.threads; ++i) {
+      ASSIGN_OR_RETURN(auto thread, LoadThread::Create(options_, plan_, i, done_.get()));
+      threads_.push_back(std::move(thread));
+    }
+    // Only now: what the client needs to get ready is not the server's time.
+    times_.start =
+        std::chrono::steady_clock::now() + kLeadTime + options_.threads * kLeadTimePerThread;
     times_.measure = times_.start + FromSeconds(options_.warmup_s);
     times_.end =
         options_.requests > 0 ? TimePoint::max() : times_.measure + FromSeconds(options_.seconds);
-    for (unsigned i = 0; i < options_.threads; ++i) {
-      ASSIGN_OR_RETURN(auto thread, LoadThread::Create(options_, plan_, i, times_, done_.get()));
-      threads_.push_back(std::move(thread));
-    }
-    for (const auto& thread : threads_) thread->Launch();
+    for (const auto& thread : threads_) thread->Launch(times_);
 
     WaitUntil(times_.measure);
     const double cpu_at_start = CpuSeconds();

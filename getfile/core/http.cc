@@ -117,7 +117,7 @@ int ParseField(std::string_view line, Request* request, Framing* framing) {
       framing->chunked |= is("transfer-encoding");
       break;
     case 'r':
-      // Two Range fields are malformed; the first counts and the whole file is a right answer too.
+      // Two Range fields become a list, which is answered with the whole file.
       if (is("range")) append(&request->conditions.range);
       break;
     case 'i':
@@ -291,7 +291,9 @@ int ParseHttpRequest(std::string_view head, Request* request) {
   const std::string_view version = line.substr(last + 1);
   if (!IsToken(method) || target.empty()) return 400;
   if (version.size() != 8 || !version.starts_with("HTTP/") || version[6] != '.') return 400;
-  if (version[5] != '1') return version[5] >= '0' && version[5] <= '9' ? 505 : 400;
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (!digit(version[5]) || !digit(version[7])) return 400;
+  if (version[5] != '1') return 505;
   request->http_1_0 = version[7] == '0';
   request->head = method == "HEAD";
 

@@ -83,8 +83,14 @@ void ServerConnection::Refuse(AnswerStatus status, int http_code, TimePoint now)
   BeginAnswer(status, 0, now);
 }
 
-void ServerConnection::HandleEndOfInput(TimePoint now) {
-  if (phase_ == Phase::kDraining || !parser_.started()) return Close(End::kDone, false);
+void ServerConnection::HandleEndOfInput(std::uint64_t unacknowledged, TimePoint now) {
+  if (phase_ == Phase::kDraining || !parser_.started()) {
+    // A peer that ended its side may still be reading, or never read at all.
+    if (unacknowledged == 0) return Close(End::kDone, false);
+    if (phase_ != Phase::kDraining) BeginDraining(now);
+    deadline_ = now + kDrainCheckInterval;
+    return;
+  }
   CHECK(phase_ == Phase::kReading);
   Refuse(AnswerStatus::kInvalid, 400, now);
 }

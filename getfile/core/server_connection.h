@@ -87,7 +87,8 @@ class ServerConnection {
 
   /// REQUIRES: kReading or kDraining.
   void HandleBytes(std::string_view bytes, TimePoint now);
-  void HandleEndOfInput(TimePoint now);
+  /// `unacknowledged`: bytes sent that the peer's kernel has not acknowledged.
+  void HandleEndOfInput(std::uint64_t unacknowledged, TimePoint now);
   /// REQUIRES: kLookup.
   void HandleLookup(const LookupAnswer& answer, TimePoint now);
   /// `bytes` of head and body have been given to the kernel. REQUIRES: kSending.

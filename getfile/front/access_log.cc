@@ -22,8 +22,11 @@ constexpr Duration kWarningInterval = std::chrono::minutes(1);
 
 std::string RequestLine(const FinishedAnswer& answer) {
   if (answer.path.empty()) return "-";
-  return fmt::format("{} {} {}", answer.head ? "HEAD" : "GET", EscapeBytes(answer.path),
-                     answer.protocol == Protocol::kHttp ? "HTTP" : "GETFILE");
+  // One word either way: GETFILE's paths have no blanks.
+  if (answer.protocol == Protocol::kGetfile) {
+    return fmt::format("GET {} GETFILE", EscapeBytes(answer.path));
+  }
+  return fmt::format("{} {} HTTP", answer.head ? "HEAD" : "GET", PercentEncodePath(answer.path));
 }
 
 }  // namespace

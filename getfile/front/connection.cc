@@ -147,7 +147,15 @@ bool Connection::Read() {
   }
   if (n == 0) {
     readable_ = false;
-    core_.HandleEndOfInput(now);
+    std::uint64_t unacknowledged = 0;
+    if (charged_ + sent_since_measured_ > 0) {  // it may owe something
+      unacknowledged = net::UnacknowledgedBytes(socket_.get());
+    }
+    if (unacknowledged > 0 && net::TakeSocketError(socket_.get()) != 0) {
+      core_.HandlePeerGone(now);
+    } else {
+      core_.HandleEndOfInput(unacknowledged, now);
+    }
     return true;
   }
   if (errno == EAGAIN || errno == EINTR) {
@@ -190,6 +198,8 @@ bool Connection::Send() {
   if (!writable_) return false;
   const std::string_view head = core_.head_left();
   const std::uint64_t left = core_.body_left();
+  const bool was_blocked = blocked_;
+  Unblock();
   Body::Sent sent;
   if (left == 0) {
     const ssize_t n = ::send(socket_.get(), head.data(), head.size(),
@@ -201,8 +211,7 @@ bool Connection::Send() {
       sent.outcome = errno == EAGAIN ? Body::Outcome::kSocketFull : Body::Outcome::kPeerGone;
     }
   } else {
-    if (blocked_) {
-      Unblock();
+    if (was_blocked) {
       // Any peer's kernel takes the first window full, whether its program reads or not.
       const std::uint64_t taken = sent_total_ - charged_;
       if (allowance_ > 0 && taken >= std::max<std::uint64_t>(4 * allowance_, kProofBytes)) {
@@ -213,10 +222,13 @@ bool Connection::Send() {
       const std::uint64_t initial = worker_->InitialAllowance();
       if (charged_ + sent_since_measured_ + left > initial) SetAllowance(initial);
     }
+    if (allowance_ > 0 && worker_->send_budget().tight()) {
+      // Many may have grown, one after the other, before any of them stopped reading.
+      SetAllowance(std::min(allowance_, worker_->InitialAllowance()));
+    }
     const std::uint64_t chunk = allowance_ == 0 ? left : std::min(left, allowance_);
     // The last answer's last segment leaves together with the end of the stream.
-    sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk,
-                       core_.last_answer() && chunk == left);
+    sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk, core_.last_answer());
   }
   const TimePoint now = std::chrono::steady_clock::now();
   sent_since_measured_ += sent.bytes;
@@ -257,6 +269,7 @@ bool Connection::Send() {
 /// may come before the end of this turn.
 void Connection::OnBodyGrown() {
   core_.HandleBodyGrown();
+  GiveWay();
 }
 
 /// Limits what the kernel holds unsent for this peer; what is in flight is bounded by the window

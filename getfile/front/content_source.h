@@ -76,8 +76,8 @@ class Body {
 
   virtual ~Body() = default;
   /// Sends `head` and then body bytes from `offset` on, at most `bytes_max` of them, to a
-  /// non-blocking socket. `hold`: a shutdown or more bytes follow at once, so a last segment that
-  /// is not full may wait for them; not if the outcome is kNotYet. REQUIRES: bytes_max > 0.
+  /// non-blocking socket. `hold`: more of this body or a shutdown follows, so a last segment that
+  /// is not full may wait for it; not if the outcome is kNotYet. REQUIRES: bytes_max > 0.
   virtual Sent Send(int socket, std::string_view head, std::uint64_t offset,
                     std::uint64_t bytes_max, bool hold) = 0;
   /// After kNotYet: has `waiter` woken once the byte at `offset` is there, or it is known that it

@@ -18,7 +18,7 @@ namespace ds::getfile {
 namespace {
 
 constexpr int kAcceptsPerTurn = 64;
-constexpr int kLoneTurnsMax = 256;
+constexpr Duration kDeferTime = std::chrono::seconds(1);
 constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 constexpr Duration kShrinkAfter = std::chrono::seconds(1);
 constexpr int kShrinksPerCall = 4;
@@ -84,14 +84,17 @@ class Worker::ListenerWatcher final : private net::EventLoop::Watcher,
  private:
   /// When connections come in numbers, has the kernel hold each back until its request is there (or
   /// for a second): one wake-up for each instead of two. One that comes alone is better accepted
-  /// while its request is on the way.
+  /// while its request is on the way. The listener is shared: what one worker asks for holds for
+  /// all, and is asked for again each second.
   void AdaptTo(int accepted) {
+    const TimePoint now = worker_->loop().now();
     if (accepted > 1) {
+      crowd_time_ = now;
+      if (deferring_ && now - deferring_since_ < kDeferTime) return;
       deferring_ = true;
-      lone_turns_ = 0;
-    } else if (!deferring_ || ++lone_turns_ < kLoneTurnsMax) {
-      return;
+      deferring_since_ = now;
     } else {
+      if (!deferring_ || now - crowd_time_ < kDeferTime) return;
       deferring_ = false;
     }
     const int seconds = deferring_ ? 1 : 0;
@@ -111,8 +114,9 @@ class Worker::ListenerWatcher final : private net::EventLoop::Watcher,
   Worker* const worker_;
   const int socket_;
   bool watching_ = false;
-  bool deferring_ = false;  ///< asked for by this worker; the others have a say, too
-  int lone_turns_ = 0;
+  bool deferring_ = false;  ///< asked for by this worker, last at deferring_since_
+  TimePoint deferring_since_;
+  TimePoint crowd_time_;  ///< when several came at once
 };
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(const Options& options,
@@ -281,7 +285,7 @@ void Worker::ShrinkBlocked() {
 }
 
 void Worker::BeginShutdown(const std::function<void()>& on_deaf, std::function<void()> on_idle) {
-  // Who has connected already is served.
+  // Who has connected already is served, but for those that the kernel holds back (see AdaptTo).
   for (const auto& listener : listeners_) listener->Accept(std::numeric_limits<int>::max());
   listeners_.clear();
   on_deaf();

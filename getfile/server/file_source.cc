@@ -23,8 +23,8 @@ namespace {
 
 constexpr Duration kUnusedAfter = std::chrono::seconds(60);
 constexpr Duration kSweepInterval = std::chrono::seconds(10);
-constexpr std::uint64_t kContentBytesMax = 16384;         // of one file kept in memory
-constexpr std::uint64_t kContentBytesTotal = 16U << 20U;  // of all that one worker keeps
+constexpr std::uint64_t kContentBytesMax = 16384;  ///< of one file kept in memory
+constexpr Duration kSettledAfter = std::chrono::seconds(2);
 
 Body::Outcome OutcomeOfErrno(int error) {
   return error == EAGAIN || error == EWOULDBLOCK ? Body::Outcome::kSocketFull
@@ -55,9 +55,11 @@ class FileSource::OpenFile final : public Body {
   OpenFile(UniqueFd fd, const struct stat& info, const std::string& path)
       : fd_(std::move(fd)), info_(info) {
     fields_.content_type = MediaTypes::OfThisMachine().TypeOf(path);
-    // Strong: it changes with every write, to the nanosecond, and with every replacement.
-    fields_.etag = fmt::format("\"{:x}-{:x}-{:x}{:08x}\"", info.st_ino, info.st_size,
-                               info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+    // Strong, but for two writes within one tick of the file system's clock: it changes with every
+    // replacement and every write, also when the time of modification is set back.
+    fields_.etag = fmt::format("\"{:x}-{:x}-{:x}.{:x}-{:x}.{:x}\"", info.st_ino, info.st_size,
+                               info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_ctim.tv_sec,
+                               info.st_ctim.tv_nsec);
     fields_.last_modified = FormatHttpDate(info.st_mtim.tv_sec);
     fields_.modified_unix_s = info.st_mtim.tv_sec;
   }
@@ -77,17 +79,14 @@ class FileSource::OpenFile final : public Body {
   /// for one that was written just now: another write within the same tick of the file system's
   /// clock would leave no trace in its times.
   void LoadContent() {
-    constexpr std::int64_t kSettledAfter_s = 2;
-    if (size() == 0 || size() > kContentBytesMax) return;
-    if (std::time(nullptr) - std::max(info_.st_mtim.tv_sec, info_.st_ctim.tv_sec) <
-        kSettledAfter_s) {
-      return;
-    }
+    if (!content_.empty() || size() == 0 || size() > kContentBytesMax) return;
+    const std::chrono::seconds age(std::time(nullptr) -
+                                   std::max(info_.st_mtim.tv_sec, info_.st_ctim.tv_sec));
+    if (age < kSettledAfter) return;
     std::string content(size(), '\0');
     const ssize_t n = ::pread(fd_.get(), content.data(), content.size(), 0);
     if (n == static_cast<ssize_t>(content.size())) content_ = std::move(content);
   }
-  std::size_t content_bytes() const { return content_.size(); }
 
   Sent Send(int socket, std::string_view head, std::uint64_t offset, std::uint64_t bytes_max,
             bool hold) override {
@@ -117,7 +116,7 @@ class FileSource::OpenFile final : public Body {
   Sent SendFromFile(int socket, std::string_view head, std::uint64_t offset,
                     std::uint64_t bytes_max, bool hold) const {
     Sent sent;
-    if (hold) {
+    if (hold && !head.empty()) {
       // sendfile has no MSG_MORE.
       const int on = 1;
       ::setsockopt(socket, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
@@ -142,6 +141,8 @@ class FileSource::OpenFile final : public Body {
       case ECONNRESET:
       case ETIMEDOUT:
       case EAGAIN:
+      case ENOMEM:  // the kernel has no memory for this socket
+      case ENOBUFS:
         return {OutcomeOfErrno(errno), sent.bytes};
       default:  // EIO and its like: the disk, not the peer
         return {Outcome::kSourceBroken, sent.bytes};
@@ -170,7 +171,9 @@ FileSource::~FileSource() { loop_->Cancel(this); }
 std::variant<LookupResult, std::unique_ptr<PendingLookup>> FileSource::Lookup(
     const Request& request, LookupSink* /*sink*/) {
   if (request.protocol == Protocol::kHttp && request.path.ends_with('/')) {
-    return LookupPath(tree_->IndexOf(request.path));
+    LookupResult index = LookupPath(tree_->IndexOf(request.path));
+    index.answer.is_folder = false;  // a folder of that name is no index
+    return index;
   }
   return LookupPath(request.path);
 }
@@ -197,10 +200,9 @@ LookupResult FileSource::LookupPath(const std::string& path) {
   if (cached != by_path_.end()) {
     Entry& entry = *cached->second;
     if (!entry.file->SameAs(opened.info)) {
-      content_bytes_ -= entry.file->content_bytes();
       entry.file = std::make_shared<OpenFile>(std::move(opened.fd), opened.info, path);
     }
-    if (entry.file->content_bytes() == 0) KeepContent(entry.file.get());
+    entry.file->LoadContent();
     entry.checked_time = entry.used_time = now;
     entries_.splice(entries_.begin(), entries_, cached->second);
     return found(entry.file);
@@ -208,7 +210,7 @@ LookupResult FileSource::LookupPath(const std::string& path) {
   auto file = std::make_shared<OpenFile>(std::move(opened.fd), opened.info, path);
   if (options_.open_files_max == 0) return found(file);
   if (entries_.size() >= options_.open_files_max) Evict(std::prev(entries_.end()));
-  KeepContent(file.get());
+  file->LoadContent();
   entries_.push_front({path, file, now, now});
   by_path_.emplace(entries_.front().path, entries_.begin());
   if (!armed()) loop_->Arm(this, now + kSweepInterval);
@@ -251,20 +253,12 @@ void FileSource::SetTree(std::shared_ptr<const FileTree> tree) {
   EvictAll();
 }
 
-void FileSource::KeepContent(OpenFile* file) {
-  if (content_bytes_ + file->size() > kContentBytesTotal) return;
-  file->LoadContent();
-  content_bytes_ += file->content_bytes();
-}
-
 void FileSource::EvictAll() {
   by_path_.clear();
   entries_.clear();
-  content_bytes_ = 0;
 }
 
 void FileSource::Evict(EntryList::iterator entry) {
-  content_bytes_ -= entry->file->content_bytes();
   by_path_.erase(entry->path);
   entries_.erase(entry);
 }

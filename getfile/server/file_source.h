@@ -50,7 +50,6 @@ class FileSource final : public ContentSource, private net::EventLoop::Timer {
   /// A descriptor of a regular file, or the status that says why there is none.
   struct Opened;
   Opened Open(const std::string& path);
-  void KeepContent(OpenFile* file);
   void Evict(EntryList::iterator entry);
   void EvictAll();
   void OnTimer() override;
@@ -58,8 +57,7 @@ class FileSource final : public ContentSource, private net::EventLoop::Timer {
   net::EventLoop* const loop_;
   std::shared_ptr<const FileTree> tree_;
   const Options options_;
-  EntryList entries_;                ///< most recently used first
-  std::uint64_t content_bytes_ = 0;  ///< kept in memory by all entries
+  EntryList entries_;  ///< most recently used first
   absl::flat_hash_map<std::string_view, EntryList::iterator> by_path_;  ///< keys live in entries_
 };
 

@@ -234,7 +234,7 @@ class Runs(unittest.TestCase):
     def test_quick_is_one_row_and_does_not_replace_a_full_figure(self):
         self.run_it(self.system(), quick=True)
         self.assertEqual(len(self.log), 6)
-        self.assertIn("bar met, on 1 of 2 rows", self.printed)
+        self.assertIn("bar met so far, on 1 of 2 rows", self.printed)
         self.run_it(self.system())
         self.assertEqual(len(self.log), 18)
         self.run_it(self.system(), quick=True)

@@ -39,7 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       case Phase::kReading:
       case Phase::kDraining:
         if (choice % 16 == 12) {
-          connection.HandleEndOfInput(now);
+          connection.HandleEndOfInput(amount, now);
         } else {
           connection.HandleBytes(bytes, now);
           input.remove_prefix(bytes.size());

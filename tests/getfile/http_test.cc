@@ -87,6 +87,8 @@ TEST(HttpRequestTest, MalformedHeadsAreRefusedWithTheRightCode) {
       {"GET / HTTP/x.y\r\n\r\n", 400},
       {"GET / http/1.1\r\n" + host + "\r\n", 400},
       {"GET / HTTP/1.1.1\r\n" + host + "\r\n", 400},
+      {"GET / HTTP/1.Z\r\n" + host + "\r\n", 400},
+      {"GET / HTTP/1.\xff\r\n" + host + "\r\n", 400},
       {"GET / HTTP/11\r\n\r\n", 400},
       {"GET a HTTP/1.1\r\n" + host + "\r\n", 400},
       {"GET * HTTP/1.1\r\n" + host + "\r\n", 400},
@@ -428,7 +430,7 @@ TEST(HttpStreamTest, CodesOfTheConnectionItself) {
             "HTTP/1.1 408");
   EXPECT_EQ(head_after([&](auto& c) {
               c.HandleBytes("GET / HT", now);
-              c.HandleEndOfInput(now);
+              c.HandleEndOfInput(0, now);
             }),
             "HTTP/1.1 400");
   EXPECT_EQ(

@@ -64,20 +64,54 @@ TEST_F(ServerConnectionTest, RequestIsLookedUpAnsweredAndDrained) {
   EXPECT_EQ(finished->path, "/a");
   EXPECT_EQ(finished->body_sent, 5U);
   EXPECT_FALSE(connection_.TakeFinished().has_value()) << "reported once";
-  connection_.HandleEndOfInput(now_);
+  connection_.HandleEndOfInput(0, now_);
+  EXPECT_EQ(connection_.phase(), Phase::kClosed);
+  EXPECT_FALSE(connection_.reset());
+}
+
+TEST_F(ServerConnectionTest, APeerThatEndsItsSideAndTakesNothingIsResetAfterTheTimeout) {
+  for (const std::string_view request : {kRequest, kKeepAlive}) {
+    ServerConnection connection(&options_, now_);
+    connection.HandleBytes(request, now_);
+    connection.HandleLookup({.status = AnswerStatus::kOk, .length = 5}, now_);
+    connection.HandleSent(connection.head_left().size() + 5, now_);
+    connection.HandleEndOfInput(5, now_);
+    ASSERT_EQ(connection.phase(), Phase::kDraining);
+    const TimePoint ended = now_;
+    while (connection.phase() == Phase::kDraining) {
+      ASSERT_TRUE(connection.NextDeadline().has_value());
+      now_ = *connection.NextDeadline();
+      connection.HandleTimeout(5, now_);
+    }
+    EXPECT_EQ(connection.end(), End::kProgressTimeout);
+    EXPECT_TRUE(connection.reset());
+    EXPECT_GE(now_ - ended, options_.progress_timeout);
+  }
+}
+
+TEST_F(ServerConnectionTest, APeerThatEndsItsSideIsLeftAloneWhileItStillReads) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 100);
+  connection_.HandleSent(connection_.head_left().size() + 100, now_);
+  connection_.HandleEndOfInput(100, now_);
+  for (std::uint64_t left = 100; left-- > 0;) {
+    ASSERT_EQ(connection_.phase(), Phase::kDraining) << left;
+    now_ = *connection_.NextDeadline();
+    connection_.HandleTimeout(left, now_);
+  }
   EXPECT_EQ(connection_.phase(), Phase::kClosed);
   EXPECT_FALSE(connection_.reset());
 }
 
 TEST_F(ServerConnectionTest, SilentPeerIsClosedWithoutAWord) {
-  connection_.HandleEndOfInput(now_);
+  connection_.HandleEndOfInput(0, now_);
   EXPECT_EQ(connection_.phase(), Phase::kClosed);
   EXPECT_FALSE(connection_.TakeFinished().has_value());
 }
 
 TEST_F(ServerConnectionTest, HalfCloseInTheHeaderIsInvalid) {
   Bytes("G");
-  connection_.HandleEndOfInput(now_);
+  connection_.HandleEndOfInput(0, now_);
   ASSERT_EQ(connection_.phase(), Phase::kSending);
   EXPECT_EQ(SendAll(), "GETFILE INVALID\r\n\r\n");
   EXPECT_EQ(connection_.phase(), Phase::kDraining);
@@ -132,7 +166,7 @@ TEST_F(ServerConnectionTest, HeaderTimeoutIsTotalHoweverTheHeaderTrickles) {
   PassDeadline();
   ASSERT_EQ(connection_.phase(), Phase::kSending);
   EXPECT_EQ(SendAll(), "GETFILE INVALID\r\n\r\n");
-  connection_.HandleEndOfInput(now_);
+  connection_.HandleEndOfInput(0, now_);
   EXPECT_EQ(connection_.end(), End::kHeaderTimeout);
 }
 
@@ -236,7 +270,7 @@ TEST_F(ServerConnectionTest, BrokenSourceEndsWithAnOrdinaryClose) {
   const auto finished = connection_.TakeFinished();
   ASSERT_TRUE(finished.has_value());
   EXPECT_EQ(finished->body_sent, 10U);
-  connection_.HandleEndOfInput(now_);
+  connection_.HandleEndOfInput(0, now_);
   EXPECT_EQ(connection_.end(), End::kSourceBroken);
   EXPECT_FALSE(connection_.reset());
 }
@@ -337,7 +371,7 @@ TEST_F(ServerConnectionTest, SourceThatBreaksWhileItIsAwaitedEndsWithAnOrdinaryC
   connection_.HandleSourceBroken(now_);
   EXPECT_EQ(connection_.phase(), Phase::kDraining);
   EXPECT_EQ(connection_.TakeFinished()->body_sent, 10U);
-  connection_.HandleEndOfInput(now_);
+  connection_.HandleEndOfInput(0, now_);
   EXPECT_EQ(connection_.end(), End::kSourceBroken);
 }
 

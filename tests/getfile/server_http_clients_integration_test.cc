@@ -133,7 +133,7 @@ addEventListener('load', () => {
   for (const char* line :
        {"\"GET /site HTTP\" 301 ", "\"GET /site/ HTTP\" 200 ",
         "\"GET /site/css/style.css HTTP\" 200 ", "\"GET /site/script.js HTTP\" 200 ",
-        "\"GET /site/two words.png HTTP\" 200 73 "}) {
+        "\"GET /site/two%20words.png HTTP\" 200 73 "}) {
     EXPECT_THAT(log, HasSubstr(line));
   }
 }

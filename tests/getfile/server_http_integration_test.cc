@@ -792,7 +792,7 @@ TEST(GetfileHttpTest, TheAccessLogHasALineForEveryAnswer) {
               ::testing::UnorderedElementsAre(
                   line("\"GET /a HTTP\" 200 5"), line("\"HEAD /a HTTP\" 200 0"),
                   line("\"GET /a HTTP\" 206 3"), line("\"GET /a HTTP\" 416 0"),
-                  line("\"GET /a HTTP\" 304 0"), line("\"GET /x \\\\x22y\\\\x22 HTTP\" 200 0"),
+                  line("\"GET /a HTTP\" 304 0"), line("\"GET /x%20%22y%22 HTTP\" 200 0"),
                   line("\"GET /missing HTTP\" 404 0"), line("\"-\" 405 0")));
 }
 

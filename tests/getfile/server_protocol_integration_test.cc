@@ -471,12 +471,15 @@ TEST(GetfileServerTest, ThousandsThatConnectAndLeaveDoNotDisturbTheAcceptLoop) {
   for (int i = 0; i < kPeers; ++i) {
     RawPeer peer = server.Connect();
     if (i % 3 == 0) peer.Reset();
+    if (i % 3 == 1) {
+      ASSERT_TRUE(peer.Send("G"));
+    }
   }
   EXPECT_THAT(server.Exchange(Get("/a")), Answers(Ok("still here")));
-  // Not all need be accepted: the kernel may hold back those that said nothing.
+  // The kernel may hold back those that say nothing, until they are gone.
   EXPECT_TRUE(Eventually(kDeadline, "every connection is gone",
                          [&] { return server.Metric("getfile_connections_open") == 0; }));
-  EXPECT_LE(server.Metric("getfile_connections_accepted_total"), kPeers + 1);
+  EXPECT_GT(server.Metric("getfile_connections_accepted_total"), kPeers / 3);
   // A connection that was reset while it waited may be reported so, once.
   EXPECT_LE(server.Metric("getfile_accept_errors_total"), kPeers / 3);
 }
