@@ -53,7 +53,7 @@ void AddFrontFlags(CLI::App& flags, FrontOptions* options) {
       ->capture_default_str();
   flags
       .add_option("--send-buffer-total", options->send_buffer_total,
-                  "Bytes that may wait in the kernel's send buffers (k, m, g suffixes)")
+                  "Bytes that may wait in the kernel's send buffers (1m or more; k, m, g suffixes)")
       ->check(daemon::Size())
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();

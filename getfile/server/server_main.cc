@@ -8,7 +8,7 @@ int main(int argc, char** argv) {
   using namespace ds;  // NOLINT(google-build-using-namespace)
   daemon::Daemon daemon(
       {.name = "getfile-server",
-       .summary = "Serves a folder, or the files of a content file, by GETFILE."});
+       .summary = "Serves a folder, or the files of a content file, by GETFILE and HTTP/1.1."});
   daemon.AddListenOptions(10880, "-p,--port");
 
   getfile::ServerOptions options;
