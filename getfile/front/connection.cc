@@ -11,6 +11,7 @@
 
 #include "common/base/check.h"
 #include "common/net/socket.h"
+#include "getfile/front/send.h"
 #include "getfile/front/worker.h"
 
 namespace ds::getfile {
@@ -253,6 +254,7 @@ bool Connection::Send() {
       return core_.phase() != ServerConnection::Phase::kSending;
     case Body::Outcome::kNotYet:
       core_.HandleBodyLate();
+      if (core_.last_answer()) SendHeld(socket_.get());
       body_->Wait(this, core_.body_offset());
       return true;
     case Body::Outcome::kSourceBroken:

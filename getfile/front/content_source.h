@@ -77,7 +77,8 @@ class Body {
   virtual ~Body() = default;
   /// Sends `head` and then body bytes from `offset` on, at most `bytes_max` of them, to a
   /// non-blocking socket. `hold`: more of this body or a shutdown follows, so a last segment that
-  /// is not full may wait for it; not if the outcome is kNotYet. REQUIRES: bytes_max > 0.
+  /// is not full may wait for it; after kNotYet the connection sends what was held back.
+  /// REQUIRES: bytes_max > 0.
   virtual Sent Send(int socket, std::string_view head, std::uint64_t offset,
                     std::uint64_t bytes_max, bool hold) = 0;
   /// After kNotYet: has `waiter` woken once the byte at `offset` is there, or it is known that it
@@ -105,7 +106,9 @@ class PendingLookup {
   virtual ~PendingLookup() = default;
 };
 
-/// Where the front takes its bytes from. One per worker, used on the worker's thread only.
+/// Where the front takes its bytes from. One per worker, used on the worker's thread only; made
+/// with the worker's event loop, which is there for timers and descriptors of its own, and for
+/// answering later. Destroyed after the connections and before the loop.
 class ContentSource {
  public:
   virtual ~ContentSource() = default;
@@ -113,9 +116,15 @@ class ContentSource {
   /// event loop, not from within this call. `request` is read during the call only. What the answer
   /// refers to must last until Lookup() or OnLookup() has returned; the sink's next Lookup() may
   /// come within OnLookup(). A lookup or a body whose peer has gone is destroyed, which is how a
-  /// source learns that nobody waits any more.
+  /// source learns that nobody waits any more. Gone is who has reset the connection: a peer that
+  /// has ended its side only may be waiting, and shows which it is when bytes are sent.
   virtual std::variant<LookupResult, std::unique_ptr<PendingLookup>> Lookup(const Request& request,
                                                                             LookupSink* sink) = 0;
+  /// The program ends: answers under way are finished until `deadline`, and requests that have come
+  /// are still looked up; nobody comes who is not connected yet. Called once at most, on the
+  /// worker's thread; the source says its farewells here, since its destructor runs when the loop
+  /// does not run any more.
+  virtual void BeginShutdown(TimePoint /*deadline*/) {}
 };
 
 }  // namespace ds::getfile

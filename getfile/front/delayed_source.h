@@ -18,6 +18,7 @@ class DelayedSource final : public ContentSource {
 
   std::variant<LookupResult, std::unique_ptr<PendingLookup>> Lookup(const Request& request,
                                                                     LookupSink* sink) override;
+  void BeginShutdown(TimePoint deadline) override { source_->BeginShutdown(deadline); }
 
  private:
   class Wait;

@@ -111,8 +111,9 @@ void Front::Drain(TimePoint deadline) {
     changed.notify_one();
   };
   for (const auto& worker : workers_) {
-    worker->Post([&, raw = worker.get()] {
-      raw->BeginShutdown([&] { count_down(&listening); }, [&] { count_down(&busy); });
+    worker->Post([&, deadline, raw = worker.get()] {
+      raw->BeginShutdown(
+          deadline, [&] { count_down(&listening); }, [&] { count_down(&busy); });
     });
   }
   {

@@ -284,11 +284,13 @@ void Worker::ShrinkBlocked() {
   }
 }
 
-void Worker::BeginShutdown(const std::function<void()>& on_deaf, std::function<void()> on_idle) {
+void Worker::BeginShutdown(TimePoint deadline, const std::function<void()>& on_deaf,
+                           std::function<void()> on_idle) {
   // Who has connected already is served, but for those that the kernel holds back (see AdaptTo).
   for (const auto& listener : listeners_) listener->Accept(std::numeric_limits<int>::max());
   listeners_.clear();
   on_deaf();
+  source_->BeginShutdown(deadline);
   for (std::size_t i = connections_.size(); i-- > 0;) {
     // Whoever closes is replaced by the last one, which was asked already; and one connection's end
     // may end others that linger.

@@ -78,8 +78,10 @@ class Worker : private net::EventLoop::Timer {
   void Stop();
 
   /// Accepts what is waiting, then no more: the listeners are not used after `on_deaf` was called.
-  /// Ends every connection after the answer under way; `on_idle` is called once there is none left.
-  void BeginShutdown(const std::function<void()>& on_deaf, std::function<void()> on_idle);
+  /// Tells the source, and ends every connection after the answer under way; `on_idle` is called
+  /// once there is none left. `deadline`: when Stop() will cut off who is left.
+  void BeginShutdown(TimePoint deadline, const std::function<void()>& on_deaf,
+                     std::function<void()> on_idle);
 
   const WorkerCounters& counters() const { return counters_; }
   std::uint64_t log_lines_lost() const { return access_log_.lines_lost().Get(); }
