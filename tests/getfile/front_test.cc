@@ -554,16 +554,20 @@ TEST_F(FrontOfTwoWorkersTest, EachWorkerHasItsOwnSourceOnItsOwnThread) {
     front_->Post(worker, [&] { done.set_value(std::this_thread::get_id()); });
     return done.get_future().get();
   };
-  const std::thread::id nobody;
-  const auto all_asked = [&] {
+  for (const std::size_t worker : {0U, 1U}) {
+    std::promise<void> busy;
+    std::promise<void> answered;
+    front_->Post(1 - worker, [&] {
+      busy.set_value();
+      answered.get_future().wait();
+    });
+    busy.get_future().wait();  // the other one
     EXPECT_EQ(Ask("GETFILE GET /none\r\n\r\n").ReadToEnd().bytes, "GETFILE ERROR\r\n\r\n");
-    thread_of(0), thread_of(1);  // what they did before is seen
-    return shared_of_[0].lookup_thread != nobody && shared_of_[1].lookup_thread != nobody;
-  };
-  ASSERT_TRUE(Eventually(kDeadline, "both have been asked", all_asked));
-  EXPECT_EQ(shared_of_[0].lookup_thread, thread_of(0));
-  EXPECT_EQ(shared_of_[1].lookup_thread, thread_of(1));
-  EXPECT_NE(thread_of(0), thread_of(1));
+    answered.set_value();
+    const std::thread::id other = thread_of(1 - worker);  // and has let go of `answered`
+    EXPECT_EQ(shared_of_[worker].lookup_thread, thread_of(worker));
+    EXPECT_NE(shared_of_[worker].lookup_thread, other);
+  }
 }
 
 TEST_F(FrontOfTwoWorkersTest, EverySourceIsToldOfTheEndThroughADelay) {
