@@ -213,7 +213,7 @@ std::vector<std::byte> EncodeMessage(const Message& message) {
 }
 
 absl::StatusOr<Message> DecodeMessage(std::span<const std::byte> packet, Sender sender) {
-  if (packet.size() < kMessageHeaderBytes || packet.size() > kMessageBytesMax) {
+  if (packet.size() < kMessageHeaderBytes) {
     return InvalidArgument("message of " + std::to_string(packet.size()) + " bytes");
   }
   Decoder decoder(packet);
