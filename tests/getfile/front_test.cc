@@ -310,6 +310,7 @@ class FrontTest : public ::testing::Test {
 TEST_F(FrontTest, BodyIsSentAsItGrowsToAllWhoWait) {
   AddBody("/a", 10);
   std::vector<RawPeer> peers;
+  peers.reserve(20);
   for (int i = 0; i < 20; ++i) peers.push_back(Ask("GETFILE GET /a\r\n\r\n"));
   for (RawPeer& peer : peers) EXPECT_EQ(peer.Read(17).bytes, "GETFILE OK 10\r\n\r\n");
   for (const std::string part : {"012", "3456", "789"}) {
@@ -519,6 +520,7 @@ TEST_F(FrontTest, LargeBodyInManyPartsArrivesWhole) {
   constexpr int kParts = 64;
   AddBody("/a", kParts * kMiB / 4);
   std::vector<std::future<std::string>> received;
+  received.reserve(4);
   for (int i = 0; i < 4; ++i) {
     received.push_back(std::async(std::launch::async, [this] {
       RawPeer peer = Ask("GETFILE GET /a\r\n\r\n");
