@@ -33,6 +33,7 @@ absl::StatusOr<Listener> ListenTcp(const Endpoint& endpoint, int backlog) {
   UniqueFd fd(::socket(endpoint.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return ErrnoError(fmt::format("bind {}", endpoint.ToString()), errno);
   RETURN_IF_ERROR(SetOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1));
+  RETURN_IF_ERROR(SetOption(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1));
   if (endpoint.family() == AF_INET6) {
     RETURN_IF_ERROR(SetOption(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1));
   }
@@ -41,7 +42,7 @@ absl::StatusOr<Listener> ListenTcp(const Endpoint& endpoint, int backlog) {
     const int error = errno;
     absl::Status status = ErrnoError(fmt::format("bind {}", endpoint.ToString()), error);
     if (error != EADDRINUSE) return status;
-    return Error(status.code(), Message(status) + " (is another server running? see --listen)");
+    return Error(status.code(), Message(status) + " (is another server running?)");
   }
   ASSIGN_OR_RETURN(const Endpoint local, LocalEndpoint(fd.get()));
   return Listener{std::move(fd), local};
@@ -129,6 +130,12 @@ absl::StatusOr<UniqueFd> ConnectTcp(const std::vector<Endpoint>& endpoints, Dura
 std::uint64_t UnacknowledgedBytes(int fd) {
   int queued = 0;
   if (::ioctl(fd, SIOCOUTQ, &queued) != 0 || queued < 0) return 0;
+  return static_cast<std::uint64_t>(queued);
+}
+
+std::uint64_t UnsentBytes(int fd) {
+  int queued = 0;
+  if (::ioctl(fd, SIOCOUTQNSD, &queued) != 0 || queued < 0) return 0;
   return static_cast<std::uint64_t>(queued);
 }
 

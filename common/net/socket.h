@@ -17,6 +17,7 @@ struct Listener {
 
 /// Binds and listens. SO_REUSEADDR (restart at once), no SO_REUSEPORT (a second server must fail),
 /// IPV6_V6ONLY. The errors name the address and, for an address in use, what to do.
+/// Accepted sockets inherit TCP_NODELAY.
 absl::StatusOr<Listener> ListenTcp(const Endpoint& endpoint, int backlog = 4096);
 
 /// Listens on 127.0.0.1 and [::1] at `port`; port 0 gets the same free port on both. Without IPv6
@@ -38,6 +39,9 @@ absl::StatusOr<Endpoint> LocalEndpoint(int fd);
 
 /// Bytes given to the kernel that the peer has not acknowledged (SIOCOUTQ); 0 on error.
 std::uint64_t UnacknowledgedBytes(int fd);
+
+/// Bytes given to the kernel that it has not sent yet (SIOCOUTQNSD); 0 on error.
+std::uint64_t UnsentBytes(int fd);
 
 /// The error that waits to be reported (SO_ERROR), and takes it: 0 when there is none. After the
 /// peer's end of stream, recv() reports that end for ever, and a reset only comes to light here.
