@@ -295,10 +295,7 @@ void Connection::SetAllowance(std::uint64_t bytes) {
   allowance_ = bytes;
   const int value = static_cast<int>(bytes);
   ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof value);
-  if (bytes < kSocketBufferBytes) {  // what was held (see Send()) is not any more
-    const int off = 0;
-    ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_CORK, &off, sizeof off);
-  }
+  if (bytes < kSocketBufferBytes) SendHeld(socket_.get());  // nothing is held from here, see Send()
 }
 
 void Connection::Shrink() {
