@@ -119,10 +119,14 @@ std::string_view WithoutWeakPrefix(std::string_view tag) {
   return tag;
 }
 
+bool IsStrong(std::string_view etag) { return !etag.empty() && !etag.starts_with("W/"); }
+
+/// By the strong or the weak comparison of RFC 9110 section 8.8.3.2.
 bool AnyTagMatches(std::string_view list, std::string_view etag, bool weak) {
   bool match = false;
   ForEachElement(list, [&](std::string_view tag) {
-    match |= tag == "*" || tag == etag || (weak && WithoutWeakPrefix(tag) == etag);
+    match |= tag == "*" || (weak ? WithoutWeakPrefix(tag) == WithoutWeakPrefix(etag)
+                                 : tag == etag && IsStrong(etag));
   });
   return match;
 }
@@ -131,14 +135,14 @@ bool AnyTagMatches(std::string_view list, std::string_view etag, bool weak) {
 int EvaluatePreconditions(const Conditions& conditions, const ContentFields& fields) {
   if (!conditions.if_match.empty()) {
     if (!AnyTagMatches(conditions.if_match, fields.etag, /*weak=*/false)) return 412;
-  } else if (conditions.if_unmodified_since &&
-             fields.modified_unix_s > *conditions.if_unmodified_since) {
+  } else if (conditions.if_unmodified_since && fields.modified_unix_s &&
+             *fields.modified_unix_s > *conditions.if_unmodified_since) {
     return 412;
   }
   if (!conditions.if_none_match.empty()) {
     if (AnyTagMatches(conditions.if_none_match, fields.etag, /*weak=*/true)) return 304;
-  } else if (conditions.if_modified_since &&
-             fields.modified_unix_s <= *conditions.if_modified_since) {
+  } else if (conditions.if_modified_since && fields.modified_unix_s &&
+             *fields.modified_unix_s <= *conditions.if_modified_since) {
     return 304;
   }
   return kOk;
@@ -183,13 +187,18 @@ Range EvaluateRange(std::string_view text, std::uint64_t length) {
 }
 
 bool IfRangeHolds(const std::string& if_range, const ContentFields& fields) {
-  if (if_range.empty() || if_range == fields.etag) return true;
+  if (if_range.empty() || (if_range == fields.etag && IsStrong(fields.etag))) return true;
   const auto date = ParseHttpDate(if_range);
-  return date && *date == fields.modified_unix_s;
+  return date && date == fields.modified_unix_s;
 }
 
 void AppendLine(std::string* head, std::string_view name, std::string_view value) {
   head->append(name).append(": ").append(value).append("\r\n");
+}
+
+/// A field that may be absent.
+void AppendIfAny(std::string* head, std::string_view name, std::string_view value) {
+  if (!value.empty()) AppendLine(head, name, value);
 }
 
 std::string BeginHead(int code, const Request& request, const HttpContext& context) {
@@ -203,6 +212,7 @@ std::string BeginHead(int code, const Request& request, const HttpContext& conte
   } else if (request.http_1_0) {
     AppendLine(&head, "Connection", "keep-alive");
   }
+  head.append(context.fields);
   return head;
 }
 
@@ -220,12 +230,16 @@ const char* HttpReason(int code) {
       return "Not Modified";
     case 400:
       return "Bad Request";
+    case 403:
+      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:
       return "Method Not Allowed";
     case 408:
       return "Request Timeout";
+    case 410:
+      return "Gone";
     case 412:
       return "Precondition Failed";
     case 414:
@@ -234,8 +248,12 @@ const char* HttpReason(int code) {
       return "Range Not Satisfiable";
     case 431:
       return "Request Header Fields Too Large";
+    case 502:
+      return "Bad Gateway";
     case 503:
       return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
     case 505:
       return "HTTP Version Not Supported";
     default:
@@ -293,7 +311,9 @@ HttpAnswer AnswerWithContent(const Request& request, const ContentFields& fields
     if (range.kind == Range::Kind::kPart) answer.code = 206;
     if (range.kind == Range::Kind::kUnsatisfiable) answer.code = 416;
   }
-  answer.head = BeginHead(answer.code, request, context);
+  HttpContext dated = context;
+  if (!fields.date.empty()) dated.date = fields.date;
+  answer.head = BeginHead(answer.code, request, dated);
   std::string* const head = &answer.head;
   const std::string total = std::to_string(length);
   switch (answer.code) {
@@ -308,11 +328,12 @@ HttpAnswer AnswerWithContent(const Request& request, const ContentFields& fields
     default:
       break;
   }
-  AppendLine(head, "ETag", fields.etag);
-  AppendLine(head, "Last-Modified", fields.last_modified);
+  AppendIfAny(head, "ETag", fields.etag);
+  AppendIfAny(head, "Last-Modified", fields.last_modified);
+  head->append(fields.further);
   if (answer.code != 304) {
     AppendLine(head, "Accept-Ranges", "bytes");
-    AppendLine(head, "Content-Type", fields.content_type);
+    AppendIfAny(head, "Content-Type", fields.content_type);
     AppendLine(head, "Content-Length", std::to_string(range.length));
   }
   head->append("\r\n");

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,12 +16,15 @@ namespace ds::getfile {
 /// 414, 505), with `request` filled as far as it was understood.
 int ParseHttpRequest(std::string_view head, Request* request);
 
-/// What HTTP says about a file beside its length.
+/// What HTTP says about some content beside its length. What is empty is not said. Values come from
+/// the source, which has checked that no line ends in them.
 struct ContentFields {
   std::string content_type;
-  std::string etag;           ///< strong, with its quotes
+  std::string etag;           ///< as it stands in the field: with its quotes, W/ if it is weak
   std::string last_modified;  ///< IMF-fixdate
-  std::int64_t modified_unix_s = 0;
+  std::optional<std::int64_t> modified_unix_s;  ///< the same
+  std::string date{};     ///< when an origin said all this, as IMF-fixdate; empty: now
+  std::string further{};  ///< field lines, each ended by CR LF: "Cache-Control: max-age=60\r\n"
 };
 
 /// The answer to one request: the head (with the text of an error page, if there is one), and which
@@ -34,8 +38,9 @@ struct HttpAnswer {
 
 /// What every answer carries, whatever it is about.
 struct HttpContext {
-  std::string_view date;    ///< now, as IMF-fixdate
-  bool keep_alive = false;  ///< the connection stays open
+  std::string_view date;      ///< now, as IMF-fixdate
+  bool keep_alive = false;    ///< the connection stays open
+  std::string_view fields{};  ///< of this answer: field lines, each ended by CR LF
 };
 
 /// Content of `length` bytes was found: evaluates the preconditions (RFC 9110 section 13.2.2) and

@@ -28,6 +28,12 @@ int HttpCodeOf(AnswerStatus status) {
 
 }  // namespace
 
+AnswerStatus NearestStatus(int http_code) {
+  if (http_code < 400) return AnswerStatus::kOk;
+  if (http_code == 403 || http_code == 404 || http_code == 410) return AnswerStatus::kFileNotFound;
+  return http_code < 500 ? AnswerStatus::kInvalid : AnswerStatus::kError;
+}
+
 ServerConnection::ServerConnection(const Options* options, TimePoint now, bool refuse)
     : options_(options),
       refuse_(refuse),
@@ -91,33 +97,32 @@ void ServerConnection::HandleEndOfInput(std::uint64_t unacknowledged, TimePoint 
 
 void ServerConnection::HandleLookup(const LookupAnswer& answer, TimePoint now) {
   CHECK(phase_ == Phase::kLookup && answer.status != AnswerStatus::kInvalid);
+  CHECK(answer.http_code == 0 || NearestStatus(answer.http_code) == answer.status);
   const bool found = answer.status == AnswerStatus::kOk;
   if (request_.protocol == Protocol::kGetfile) {
     return BeginAnswer(answer.status, found ? answer.length : 0, now);
   }
   if (found) {
     CHECK(answer.fields != nullptr);
-    return BeginHttpAnswer(
-        AnswerWithContent(request_, *answer.fields, answer.length, http_context()), now);
+    return BeginHttpAnswer(AnswerWithContent(request_, *answer.fields, answer.length,
+                                             http_context(answer.http_fields)),
+                           now);
   }
-  const int code = answer.is_folder                               ? 301
-                   : answer.status == AnswerStatus::kFileNotFound ? 404
-                                                                  : 500;
-  BeginHttpAnswer(AnswerWithCode(request_, code, http_context()), now);
+  const int code = answer.is_folder        ? 301
+                   : answer.http_code != 0 ? answer.http_code
+                                           : HttpCodeOf(answer.status);
+  BeginHttpAnswer(AnswerWithCode(request_, code, http_context(answer.http_fields)), now);
 }
 
-HttpContext ServerConnection::http_context() const {
+HttpContext ServerConnection::http_context(std::string_view fields) const {
   return {.date = options_->http_date != nullptr ? std::string_view(*options_->http_date)
                                                  : "Thu, 01 Jan 1970 00:00:00 GMT",
-          .keep_alive = KeepsAlive()};
+          .keep_alive = KeepsAlive(),
+          .fields = fields};
 }
 
 void ServerConnection::BeginHttpAnswer(HttpAnswer answer, TimePoint now) {
-  BeginAnswer(answer.code < 400    ? AnswerStatus::kOk
-              : answer.code == 404 ? AnswerStatus::kFileNotFound
-              : answer.code < 500  ? AnswerStatus::kInvalid
-                                   : AnswerStatus::kError,
-              answer.body_length, now);
+  BeginAnswer(NearestStatus(answer.code), answer.body_length, now);
   http_code_ = answer.code;
   head_ = std::move(answer.head);
   body_first_ = answer.body_first;
@@ -133,10 +138,11 @@ void ServerConnection::BeginAnswer(AnswerStatus status, std::uint64_t length, Ti
   body_first_ = 0;
   body_length_ = length;
   body_sent_ = 0;
+  body_was_late_ = false;
   NoteProgress(now);
 }
 
-/// The kernel took bytes: as soon as the peer has made room for them.
+/// The kernel took bytes: of a body that is there, as soon as the peer has made room for them.
 void ServerConnection::NoteProgress(TimePoint now) {
   progress_time_ = now;
   CheckSoon(now);
@@ -149,10 +155,11 @@ void ServerConnection::CheckSoon(TimePoint now) {
 }
 
 /// Compares with the last look. A slow reader may take a long time to free enough of the buffer for
-/// the kernel to ask for more; it is stuck only when it acknowledges nothing.
+/// the kernel to ask for more; it is stuck only when it acknowledges nothing of what is there.
 bool ServerConnection::PeerIsStuck(std::uint64_t unacknowledged, TimePoint now) {
   const std::uint64_t acknowledged = sent_total_ - std::min(sent_total_, unacknowledged);
-  if (acknowledged > acknowledged_) progress_time_ = now;
+  const bool owes_nothing = phase_ == Phase::kAwaiting && unacknowledged == 0;
+  if (acknowledged > acknowledged_ || owes_nothing) progress_time_ = now;
   acknowledged_ = std::max(acknowledged_, acknowledged);  // the end of the stream counts, too
   return now - progress_time_ >= options_->progress_timeout;
 }
@@ -165,7 +172,9 @@ void ServerConnection::HandleSent(std::uint64_t bytes, TimePoint now) {
   body_sent_ += bytes - of_head;
   sent_total_ += bytes;
   CHECK(body_sent_ <= body_length_, "sent more than there is");
-  NoteProgress(now);
+  // A body that comes in drops finds room in the kernel for a long time, though the peer takes
+  // none.
+  if (!body_was_late_) NoteProgress(now);
   if (head_sent_ == head_.size() && body_sent_ == body_length_) EndAnswer(now);
 }
 
@@ -179,8 +188,19 @@ void ServerConnection::EndAnswer(TimePoint now) {
   ReadRequest(now);
 }
 
+void ServerConnection::HandleBodyLate() {
+  CHECK(phase_ == Phase::kSending && body_left() > 0);
+  phase_ = Phase::kAwaiting;
+  body_was_late_ = true;
+}
+
+void ServerConnection::HandleBodyGrown() {
+  CHECK(phase_ == Phase::kAwaiting);
+  phase_ = Phase::kSending;
+}
+
 void ServerConnection::HandleSourceBroken(TimePoint now) {
-  CHECK(phase_ == Phase::kSending);
+  CHECK(InAnswer());
   RecordFinished(now);
   // An ordinary close: what was sent so far arrives, and the client sees k of n.
   end_ = End::kSourceBroken;
@@ -195,7 +215,7 @@ void ServerConnection::BeginDraining(TimePoint now) {
 }
 
 void ServerConnection::HandlePeerGone(TimePoint now) {
-  if (phase_ == Phase::kSending) RecordFinished(now);
+  if (InAnswer()) RecordFinished(now);
   Close(phase_ == Phase::kDraining ? End::kDone : End::kPeerGone, false);
 }
 
@@ -209,6 +229,7 @@ void ServerConnection::HandleTimeout(std::uint64_t unacknowledged, TimePoint now
       }
       return Refuse(AnswerStatus::kInvalid, 408, now);
     case Phase::kSending:
+    case Phase::kAwaiting:
       if (!PeerIsStuck(unacknowledged, now)) return CheckSoon(now);
       RecordFinished(now);
       // A reset, not a close: the kernel would keep what the peer does not take for minutes.

@@ -21,7 +21,16 @@ struct LookupAnswer {
   const ContentFields* fields = nullptr;
   /// With kFileNotFound: the path names a folder, which HTTP redirects to its slash.
   bool is_folder = false;
+  /// The HTTP code of an answer that is not kOk; 0: 404 or 500, as the status says. REQUIRES: one
+  /// that NearestStatus() takes for `status`.
+  int http_code = 0;
+  /// What HTTP says about this one answer, whatever its status: field lines, each ended by CR LF,
+  /// as "X-Cache: HIT\r\nAge: 7\r\n". Read during HandleLookup() only.
+  std::string_view http_fields{};
 };
+
+/// The status that comes nearest to a code of HTTP.
+AnswerStatus NearestStatus(int http_code);
 
 /// An answer that is over, for counters and the access log.
 struct FinishedAnswer {
@@ -59,6 +68,7 @@ class ServerConnection {
     kReading,   ///< read, HandleBytes() or HandleEndOfInput()
     kLookup,    ///< look request() up, HandleLookup()
     kSending,   ///< send head_left(), then the body from body_offset() on, HandleSent()
+    kAwaiting,  ///< the source has to bring more of the body, HandleBodyGrown()
     kDraining,  ///< shut the sending side down; read as in kReading
     kClosed,    ///< close, with a reset if reset()
   };
@@ -83,7 +93,13 @@ class ServerConnection {
   void HandleLookup(const LookupAnswer& answer, TimePoint now);
   /// `bytes` of head and body have been given to the kernel. REQUIRES: kSending.
   void HandleSent(std::uint64_t bytes, TimePoint now);
-  /// The source has no more bytes than were sent so far. REQUIRES: kSending.
+  /// All that is there of the body was sent, and more will come. From here to the end of the answer
+  /// the peer makes progress only by acknowledging bytes; while it has acknowledged all of them,
+  /// the source alone is late, which has limits of its own. REQUIRES: kSending, body_left() > 0.
+  void HandleBodyLate();
+  /// More of it is there, or it is known that no more will come. REQUIRES: kAwaiting.
+  void HandleBodyGrown();
+  /// The source has no more bytes than were sent so far. REQUIRES: kSending or kAwaiting.
   void HandleSourceBroken(TimePoint now);
   /// Reading or writing failed.
   void HandlePeerGone(TimePoint now);
@@ -100,11 +116,11 @@ class ServerConnection {
 
   /// REQUIRES: kLookup.
   const Request& request() const { return request_; }
-  /// The rest of the answer. REQUIRES: kSending.
+  /// The rest of the answer. REQUIRES: kSending or kAwaiting.
   std::string_view head_left() const { return std::string_view(head_).substr(head_sent_); }
   std::uint64_t body_offset() const { return body_first_ + body_sent_; }
   std::uint64_t body_left() const { return body_length_ - body_sent_; }
-  /// The connection ends after this answer. REQUIRES: kSending.
+  /// The connection ends after this answer. REQUIRES: kSending or kAwaiting.
   bool last_answer() const { return last_answer_; }
   /// REQUIRES: kClosed.
   bool reset() const { return reset_; }
@@ -118,7 +134,8 @@ class ServerConnection {
   void BeginAnswer(AnswerStatus status, std::uint64_t length, TimePoint now);
   void BeginHttpAnswer(HttpAnswer answer, TimePoint now);
   void Refuse(AnswerStatus status, int http_code, TimePoint now);
-  HttpContext http_context() const;
+  HttpContext http_context(std::string_view fields = {}) const;
+  bool InAnswer() const { return phase_ == Phase::kSending || phase_ == Phase::kAwaiting; }
   bool KeepsAlive() const { return request_.keep_alive && !refuse_ && !shutting_down_; }
   void EndAnswer(TimePoint now);
   void BeginDraining(TimePoint now);
@@ -147,6 +164,7 @@ class ServerConnection {
   std::uint64_t body_first_ = 0;
   std::uint64_t body_length_ = 0;
   std::uint64_t body_sent_ = 0;
+  bool body_was_late_ = false;  ///< in this answer
   TimePoint progress_time_;
   std::uint64_t sent_total_ = 0;    ///< in the connection's life
   std::uint64_t acknowledged_ = 0;  ///< of those, at the last look

@@ -1,21 +1,18 @@
 #include "getfile/server/file_source.h"
 
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/sendfile.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <string_view>
 #include <utility>
 
 #include "common/base/http_date.h"
 #include "common/base/unique_fd.h"
+#include "getfile/front/send.h"
 #include "getfile/server/media_types.h"
 
 namespace ds::getfile {
@@ -25,11 +22,6 @@ constexpr Duration kUnusedAfter = std::chrono::seconds(60);
 constexpr Duration kSweepInterval = std::chrono::seconds(10);
 constexpr std::uint64_t kContentBytesMax = 16384;  ///< of one file kept in memory
 constexpr Duration kSettledAfter = std::chrono::seconds(2);
-
-Body::Outcome OutcomeOfErrno(int error) {
-  return error == EAGAIN || error == EWOULDBLOCK ? Body::Outcome::kSocketFull
-                                                 : Body::Outcome::kPeerGone;
-}
 
 AnswerStatus StatusOfErrno(int error) {
   switch (error) {
@@ -90,65 +82,11 @@ class FileSource::OpenFile final : public Body {
 
   Sent Send(int socket, std::string_view head, std::uint64_t offset, std::uint64_t bytes_max,
             bool hold) override {
-    return content_.empty() ? SendFromFile(socket, head, offset, bytes_max, hold)
-                            : SendContent(socket, head, offset, bytes_max, hold);
+    if (content_.empty()) return SendFromFile(socket, head, fd_.get(), offset, bytes_max, hold);
+    return SendFromMemory(socket, head, std::string_view(content_).substr(offset, bytes_max), hold);
   }
 
  private:
-  Sent SendContent(int socket, std::string_view head, std::uint64_t offset, std::uint64_t bytes_max,
-                   bool hold) {
-    const std::uint64_t length = std::min(bytes_max, content_.size() - offset);
-    iovec parts[2] = {{const_cast<char*>(head.data()), head.size()},
-                      {content_.data() + offset, length}};
-    const msghdr message{.msg_name = nullptr,
-                         .msg_namelen = 0,
-                         .msg_iov = parts,
-                         .msg_iovlen = 2,
-                         .msg_control = nullptr,
-                         .msg_controllen = 0,
-                         .msg_flags = 0};
-    const ssize_t n = ::sendmsg(socket, &message, MSG_NOSIGNAL | (hold ? MSG_MORE : 0));
-    if (n < 0) return {OutcomeOfErrno(errno), 0};
-    const auto bytes = static_cast<std::uint64_t>(n);
-    return {bytes < head.size() + length ? Outcome::kSocketFull : Outcome::kSent, bytes};
-  }
-
-  Sent SendFromFile(int socket, std::string_view head, std::uint64_t offset,
-                    std::uint64_t bytes_max, bool hold) const {
-    Sent sent;
-    if (hold && !head.empty()) {
-      // sendfile has no MSG_MORE.
-      const int on = 1;
-      ::setsockopt(socket, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
-    }
-    if (!head.empty()) {
-      // MSG_MORE: head and first body bytes share a segment.
-      const ssize_t n = ::send(socket, head.data(), head.size(), MSG_NOSIGNAL | MSG_MORE);
-      if (n < 0) return {OutcomeOfErrno(errno), 0};
-      sent.bytes = static_cast<std::uint64_t>(n);
-      if (sent.bytes < head.size()) return {Outcome::kSocketFull, sent.bytes};
-    }
-    auto position = static_cast<off_t>(offset);
-    const ssize_t n = ::sendfile(socket, fd_.get(), &position, bytes_max);
-    if (n > 0) {
-      sent.bytes += static_cast<std::uint64_t>(n);
-      if (static_cast<std::uint64_t>(n) < bytes_max) sent.outcome = Outcome::kSocketFull;
-      return sent;
-    }
-    if (n == 0) return {Outcome::kSourceBroken, sent.bytes};  // the file has become shorter
-    switch (errno) {
-      case EPIPE:
-      case ECONNRESET:
-      case ETIMEDOUT:
-      case EAGAIN:
-      case ENOMEM:  // the kernel has no memory for this socket
-      case ENOBUFS:
-        return {OutcomeOfErrno(errno), sent.bytes};
-      default:  // EIO and its like: the disk, not the peer
-        return {Outcome::kSourceBroken, sent.bytes};
-    }
-  }
-
   const UniqueFd fd_;
   const struct stat info_;
   ContentFields fields_;

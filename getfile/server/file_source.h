@@ -11,7 +11,7 @@
 #include "common/base/counter.h"
 #include "common/base/time.h"
 #include "common/net/event_loop.h"
-#include "getfile/server/content_source.h"
+#include "getfile/front/content_source.h"
 #include "getfile/server/file_tree.h"
 
 namespace ds::getfile {

@@ -60,9 +60,28 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
           connection.HandleSourceBroken(now);
         } else {
           connection.HandleSent(std::min<std::uint64_t>(left, std::uint64_t{37} * amount), now);
+          if (choice % 16 == 10 && connection.phase() == Phase::kSending &&
+              connection.body_left() > 0) {
+            connection.HandleBodyLate();
+          }
         }
         break;
       }
+      case Phase::kAwaiting:
+        CHECK(connection.body_left() > 0);
+        if (choice % 16 == 11) {
+          connection.HandleSourceBroken(now);
+        } else if (choice % 16 == 12) {
+          // However late the source is, a peer that has taken everything is not to blame.
+          for (int i = 0; i < 8; ++i) {
+            now = *connection.NextDeadline();
+            connection.HandleTimeout(/*unacknowledged=*/0, now);
+            CHECK(connection.phase() == Phase::kAwaiting);
+          }
+        } else if (choice % 16 != 10) {
+          connection.HandleBodyGrown();
+        }
+        break;
       case Phase::kClosed:
         break;
     }

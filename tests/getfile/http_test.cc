@@ -256,6 +256,68 @@ TEST(HttpAnswerTest, IfRangeGuardsThePart) {
   EXPECT_EQ(Answer(range + "If-Range: Sun, 06 Nov 1994 08:49:38 GMT\r\n").code, 200);
 }
 
+TEST(HttpAnswerTest, WeakAndMissingValidatorsAreComparedAsRfc9110Says) {
+  const ContentFields weak{.content_type = "text/plain",
+                           .etag = "W/\"w\"",
+                           .last_modified = "",
+                           .modified_unix_s = std::nullopt};
+  ContentFields none = weak;
+  none.etag.clear();
+  const std::string date = "Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+  struct Case {
+    std::string fields;
+    int weak_code;
+    int none_code;
+  };
+  for (const Case& c :
+       {Case{"If-None-Match: W/\"w\"\r\n", 304, 200}, Case{"If-None-Match: \"w\"\r\n", 304, 200},
+        Case{"If-None-Match: \"x\"\r\n", 200, 200}, Case{"If-None-Match: *\r\n", 304, 304},
+        Case{"If-Match: W/\"w\"\r\n", 412, 412}, Case{"If-Match: \"w\"\r\n", 412, 412},
+        Case{"If-Match: *\r\n", 200, 200}, Case{"If-Modified-Since: " + date, 200, 200},
+        Case{"If-Unmodified-Since: " + date, 200, 200}, Case{"Range: bytes=1-2\r\n", 206, 206},
+        Case{"Range: bytes=1-2\r\nIf-Range: W/\"w\"\r\n", 200, 200},
+        Case{"Range: bytes=1-2\r\nIf-Range: \"w\"\r\n", 200, 200},
+        Case{"Range: bytes=1-2\r\nIf-Range: " + date, 200, 200}}) {
+    EXPECT_EQ(AnswerWithContent(RequestWith(c.fields), weak, 100, kContext).code, c.weak_code)
+        << c.fields;
+    EXPECT_EQ(AnswerWithContent(RequestWith(c.fields), none, 100, kContext).code, c.none_code)
+        << c.fields;
+  }
+}
+
+TEST(HttpAnswerTest, WhatIsNotKnownIsNotSaid) {
+  const ContentFields none{
+      .content_type = "", .etag = "", .last_modified = "", .modified_unix_s = std::nullopt};
+  EXPECT_EQ(AnswerWithContent(RequestWith(""), none, 7, kContext).head,
+            "HTTP/1.1 200 OK\r\nServer: getfile\r\nDate: Mon, 07 Nov 1994 00:00:00 GMT\r\n"
+            "Accept-Ranges: bytes\r\nContent-Length: 7\r\n\r\n");
+}
+
+TEST(HttpAnswerTest, WhatAnOriginSaidAndWhatIsSaidOfTheAnswerStandInEveryCode) {
+  ContentFields fields = kFields;
+  fields.date = "Sun, 06 Nov 1994 10:00:00 GMT";
+  fields.further = "Cache-Control: max-age=60\r\n";
+  HttpContext context = kContext;
+  context.fields = "X-Cache: STALE\r\n";
+  struct Case {
+    const char* fields;
+    int code;
+  };
+  for (const Case& c : {Case{"", 200}, Case{"Range: bytes=0-1\r\n", 206},
+                        Case{"If-None-Match: *\r\n", 304}, Case{"Range: bytes=500-\r\n", 416}}) {
+    const HttpAnswer answer = AnswerWithContent(RequestWith(c.fields), fields, 100, context);
+    EXPECT_EQ(answer.code, c.code);
+    EXPECT_THAT(answer.head, HasSubstr("\r\nDate: Sun, 06 Nov 1994 10:00:00 GMT\r\n"));
+    EXPECT_THAT(answer.head, HasSubstr("\r\nCache-Control: max-age=60\r\n"));
+    EXPECT_THAT(answer.head, HasSubstr("\r\nX-Cache: STALE\r\n"));
+  }
+  const HttpAnswer refused =
+      AnswerWithContent(RequestWith("If-Match: \"x\"\r\n"), fields, 100, context);
+  EXPECT_EQ(refused.code, 412);
+  EXPECT_THAT(refused.head, HasSubstr("\r\nX-Cache: STALE\r\n"));
+  EXPECT_THAT(refused.head, Not(HasSubstr("Cache-Control"))) << "it is about the content";
+}
+
 TEST(HttpAnswerTest, ErrorsCarryTheirReasonAndHeadDoesNot) {
   const HttpAnswer answer = AnswerWithCode(RequestWith(""), 404, kContext);
   EXPECT_THAT(answer.head, StartsWith("HTTP/1.1 404 Not Found\r\n"));

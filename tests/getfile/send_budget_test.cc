@@ -1,4 +1,4 @@
-#include "getfile/server/send_budget.h"
+#include "getfile/front/send_budget.h"
 
 #include <gtest/gtest.h>
 

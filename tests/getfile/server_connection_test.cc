@@ -303,6 +303,167 @@ TEST_F(ServerConnectionTest, BrokenSourceEndsWithAnOrdinaryClose) {
   EXPECT_FALSE(connection_.reset());
 }
 
+TEST_F(ServerConnectionTest, BodyThatIsLateIsAwaitedAndSentOn) {
+  Bytes(kKeepAlive);
+  Answer(AnswerStatus::kOk, 100);
+  connection_.HandleSent(connection_.head_left().size() + 10, now_);
+  connection_.HandleBodyLate();
+  ASSERT_EQ(connection_.phase(), Phase::kAwaiting);
+  EXPECT_EQ(connection_.body_offset(), 10U);
+  EXPECT_EQ(connection_.body_left(), 90U);
+  EXPECT_FALSE(connection_.TakeFinished().has_value());
+  connection_.HandleBodyGrown();
+  ASSERT_EQ(connection_.phase(), Phase::kSending);
+  connection_.HandleSent(90, now_);
+  EXPECT_EQ(connection_.phase(), Phase::kReading);
+  EXPECT_EQ(connection_.TakeFinished()->body_sent, 100U);
+}
+
+TEST_F(ServerConnectionTest, HeadMayWaitForTheFirstBytesOfTheBody) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 100);
+  connection_.HandleBodyLate();
+  EXPECT_EQ(connection_.head_left(), "GETFILE OK 100\r\n\r\n");
+  connection_.HandleBodyGrown();
+  EXPECT_EQ(connection_.head_left(), "GETFILE OK 100\r\n\r\n");
+}
+
+TEST_F(ServerConnectionTest, SourceMayBeLateForAnyTimeWhileThePeerOwesNothing) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 100);
+  connection_.HandleSent(connection_.head_left().size() + 10, now_);
+  connection_.HandleBodyLate();
+  const TimePoint start = now_;
+  while (now_ - start < 100 * options_.progress_timeout) {
+    PassDeadline(/*unacknowledged=*/0);
+    ASSERT_EQ(connection_.phase(), Phase::kAwaiting);
+  }
+  // The peer's own time begins with the bytes that it has to take.
+  connection_.HandleBodyGrown();
+  connection_.HandleSent(50, now_);
+  const TimePoint sent = now_;
+  while (connection_.phase() == Phase::kSending) PassDeadline(/*unacknowledged=*/50);
+  EXPECT_EQ(connection_.end(), End::kProgressTimeout);
+  EXPECT_GT(now_ - sent, options_.progress_timeout / 2);
+  EXPECT_LE(now_ - sent, options_.progress_timeout * 3 / 2);
+}
+
+TEST_F(ServerConnectionTest, PeerThatTakesNothingIsResetThoughTheSourceIsLateToo) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 100);
+  connection_.HandleSent(connection_.head_left().size() + 10, now_);
+  connection_.HandleBodyLate();
+  const TimePoint start = now_;
+  while (connection_.phase() == Phase::kAwaiting) PassDeadline(/*unacknowledged=*/5);
+  EXPECT_EQ(connection_.end(), End::kProgressTimeout);
+  EXPECT_TRUE(connection_.reset());
+  EXPECT_EQ(connection_.TakeFinished()->body_sent, 10U);
+  EXPECT_LE(now_ - start, options_.progress_timeout * 3 / 2);
+}
+
+TEST_F(ServerConnectionTest, BytesThatTrickleIntoTheKernelAreNoProgressOfThePeer) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 1000000);
+  connection_.HandleSent(connection_.head_left().size() + 10, now_);
+  const TimePoint start = now_;
+  std::uint64_t unacknowledged = 10;
+  while (connection_.phase() != Phase::kClosed && now_ - start < 10 * options_.progress_timeout) {
+    if (connection_.phase() == Phase::kSending) connection_.HandleBodyLate();
+    connection_.HandleBodyGrown();
+    connection_.HandleSent(1, now_);
+    ++unacknowledged;
+    PassDeadline(unacknowledged);
+  }
+  EXPECT_EQ(connection_.end(), End::kProgressTimeout);
+  EXPECT_LE(now_ - start, options_.progress_timeout * 3 / 2);
+}
+
+TEST_F(ServerConnectionTest, PeerThatTakesWhatTricklesIsLeftAlone) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 1000000);
+  const TimePoint start = now_;
+  while (now_ - start < 20 * options_.progress_timeout) {
+    connection_.HandleSent(1, now_);
+    connection_.HandleBodyLate();
+    PassDeadline(/*unacknowledged=*/1);  // the last byte is always on its way
+    ASSERT_EQ(connection_.phase(), Phase::kAwaiting);
+    connection_.HandleBodyGrown();
+  }
+}
+
+TEST_F(ServerConnectionTest, SourceThatBreaksWhileItIsAwaitedEndsWithAnOrdinaryClose) {
+  Bytes(kKeepAlive);
+  Answer(AnswerStatus::kOk, 100);
+  connection_.HandleSent(connection_.head_left().size() + 10, now_);
+  connection_.HandleBodyLate();
+  connection_.HandleSourceBroken(now_);
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+  EXPECT_EQ(connection_.TakeFinished()->body_sent, 10U);
+  connection_.HandleEndOfInput(0, now_);
+  EXPECT_EQ(connection_.end(), End::kSourceBroken);
+}
+
+TEST_F(ServerConnectionTest, PeerGoneWhileItWaitsIsRecordedAsBroken) {
+  Bytes(kRequest);
+  Answer(AnswerStatus::kOk, 100);
+  connection_.HandleBodyLate();
+  connection_.HandlePeerGone(now_);
+  EXPECT_EQ(connection_.end(), End::kPeerGone);
+  EXPECT_EQ(connection_.TakeFinished()->body_sent, 0U);
+}
+
+TEST_F(ServerConnectionTest, ShutdownLeavesABodyThatIsAwaitedToEnd) {
+  Bytes(kKeepAlive);
+  Answer(AnswerStatus::kOk, 100);
+  connection_.HandleBodyLate();
+  connection_.BeginShutdown(now_);
+  ASSERT_EQ(connection_.phase(), Phase::kAwaiting);
+  connection_.HandleBodyGrown();
+  SendAll();
+  EXPECT_EQ(connection_.phase(), Phase::kDraining);
+}
+
+TEST_F(ServerConnectionTest, SourceChoosesTheCodeAndTheFurtherFieldsOfHttp) {
+  const ContentFields fields{.content_type = "",
+                             .etag = "W/\"tag\"",
+                             .last_modified = "",
+                             .modified_unix_s = std::nullopt};
+  struct Case {
+    LookupAnswer answer;
+    const char* head;
+    AnswerStatus status;
+  };
+  for (const auto& [answer, head, status] :
+       {Case{{.status = AnswerStatus::kOk, .length = 5, .fields = &fields},
+             "HTTP/1.1 200",
+             AnswerStatus::kOk},
+        Case{{.status = AnswerStatus::kFileNotFound}, "HTTP/1.1 404", AnswerStatus::kFileNotFound},
+        Case{{.status = AnswerStatus::kFileNotFound, .http_code = 410},
+             "HTTP/1.1 410 Gone",
+             AnswerStatus::kFileNotFound},
+        Case{{.status = AnswerStatus::kError}, "HTTP/1.1 500", AnswerStatus::kError},
+        Case{{.status = AnswerStatus::kError, .http_code = 502},
+             "HTTP/1.1 502 Bad Gateway",
+             AnswerStatus::kError},
+        Case{{.status = AnswerStatus::kError, .http_code = 504},
+             "HTTP/1.1 504 Gateway Timeout",
+             AnswerStatus::kError}}) {
+    Bytes("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    LookupAnswer with_fields = answer;
+    with_fields.http_fields = "X-Cache: HIT\r\nAge: 7\r\n";
+    connection_.HandleLookup(with_fields, now_);
+    const std::string sent = SendAll();
+    EXPECT_TRUE(sent.starts_with(head)) << sent;
+    EXPECT_NE(sent.find("\r\nX-Cache: HIT\r\nAge: 7\r\n"), std::string::npos) << sent;
+    EXPECT_EQ(connection_.TakeFinished()->status, status) << head;
+    EXPECT_EQ(connection_.phase(), Phase::kReading) << "the connection goes on";
+  }
+  Bytes(kRequest);
+  connection_.HandleLookup(
+      {.status = AnswerStatus::kError, .http_code = 504, .http_fields = "X: Y\r\n"}, now_);
+  EXPECT_EQ(SendAll(), "GETFILE ERROR\r\n\r\n");
+}
+
 TEST_F(ServerConnectionTest, PeerGoneWhileSendingIsRecordedAsBroken) {
   Bytes(kRequest);
   Answer(AnswerStatus::kOk, 100);
@@ -400,6 +561,7 @@ TEST(ServerConnectionDeterminismTest, SplitsOfOneStreamGiveTheSameAnswers) {
           out += std::string(connection.body_left(), 'b');
           connection.HandleSent(connection.head_left().size() + connection.body_left(), now);
           break;
+        case Phase::kAwaiting:
         case Phase::kDraining:
         case Phase::kClosed:
           break;

@@ -41,10 +41,10 @@ class SendBufferTest : public ::testing::Test {
     CHECK(std::signal(SIGPIPE, SIG_IGN) != SIG_ERR);  // as every daemon does
     CHECK(::truncate(root_.Write("large", "").c_str(), std::int64_t{1} << 30U) == 0);
     ServerOptions options;
-    options.threads = 1;
+    options.front.threads = 1;
     options.root = root_.path();
-    options.timeout_s = 3600;
-    options.send_buffer_total = kTotal;
+    options.front.timeout_s = 3600;
+    options.front.send_buffer_total = kTotal;
     auto started = Server::Start(
         options,
         []() -> absl::StatusOr<std::vector<net::Listener>> {
@@ -103,7 +103,7 @@ class SendBufferTest : public ::testing::Test {
 };
 
 TEST_F(SendBufferTest, PeersThatStopReadingAreShrunkOnceTheBudgetIsTight) {
-  const std::uint64_t floor = SendBudget(kTotal, ServerOptions().connections_max).floor();
+  const std::uint64_t floor = SendBudget(kTotal, FrontOptions().connections_max).floor();
   // Peers that read earn a large allowance; then they stop, and keep what they have. There is room
   // for each of them: in a tight budget nobody earns anything.
   std::vector<RawPeer> peers;

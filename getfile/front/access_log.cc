@@ -1,4 +1,4 @@
-#include "getfile/server/access_log.h"
+#include "getfile/front/access_log.h"
 
 #include <fcntl.h>
 #include <fmt/chrono.h>

@@ -10,7 +10,7 @@
 #include "common/net/endpoint.h"
 #include "common/net/event_loop.h"
 #include "getfile/core/server_connection.h"
-#include "getfile/server/content_source.h"
+#include "getfile/front/content_source.h"
 
 namespace ds::getfile {
 
@@ -20,7 +20,8 @@ class Worker;
 /// sent. Owned by its worker and used on the worker's thread only.
 class Connection final : private net::EventLoop::Watcher,
                          private net::EventLoop::Timer,
-                         private LookupSink {
+                         private LookupSink,
+                         private BodyWaiter {
  public:
   Connection(Worker* worker, UniqueFd socket, const net::Endpoint& peer, bool refuse);
   ~Connection() override;
@@ -48,12 +49,15 @@ class Connection final : private net::EventLoop::Watcher,
   void OnEvents(std::uint32_t events) override;
   void OnTimer() override;
   void OnLookup(LookupResult result) override;
+  void OnBodyGrown() override;
 
   bool Read();
   bool LookUp();
+  bool AwaitSource();
   bool Send();
   void SetAllowance(std::uint64_t bytes);
   void Park();
+  void GiveWay();
   void Unblock();
 
   Worker* const worker_;
@@ -68,6 +72,7 @@ class Connection final : private net::EventLoop::Watcher,
   bool readable_ = true;   ///< until the kernel says EAGAIN
   bool writable_ = true;
   bool input_ending_ = false;     ///< the kernel has reported the peer's end of sending
+  bool hung_up_ = false;          ///< the kernel has reported that both directions are closed
   bool draining_ = false;         ///< the sending side is shut down
   std::uint64_t turn_bytes_ = 0;  ///< sent in this turn
 

@@ -17,10 +17,10 @@
 #include "common/net/event_loop.h"
 #include "common/net/socket.h"
 #include "getfile/core/server_connection.h"
-#include "getfile/server/access_log.h"
-#include "getfile/server/connection.h"
-#include "getfile/server/content_source.h"
-#include "getfile/server/send_budget.h"
+#include "getfile/front/access_log.h"
+#include "getfile/front/connection.h"
+#include "getfile/front/content_source.h"
+#include "getfile/front/send_budget.h"
 
 namespace ds::getfile {
 
@@ -36,7 +36,7 @@ struct alignas(64) WorkerCounters {
   Counter accept_errors;  ///< EMFILE and its like
   Counter header_timeouts;
   Counter progress_timeouts;
-  Counter sources_broken;  ///< files that became shorter or unreadable while being sent
+  Counter sources_broken;  ///< bodies that could not be sent to their end
   LogHistogram answer_ns;  ///< from the end of the header to the last byte given to the kernel
   std::atomic<std::uint64_t> connections{0};
   std::atomic<std::uint64_t> send_buffer_bytes{0};
@@ -60,7 +60,7 @@ class Worker : private net::EventLoop::Timer {
   };
 
   /// Makes the worker's source, on its loop.
-  using MakeSource = std::function<std::unique_ptr<ContentSource>(net::EventLoop*)>;
+  using MakeSource = std::function<absl::StatusOr<std::unique_ptr<ContentSource>>(net::EventLoop*)>;
 
   /// `listeners` and `limit` must outlive the worker. Serves once Start() is called.
   static absl::StatusOr<std::unique_ptr<Worker>> Create(const Options& options,
@@ -78,8 +78,10 @@ class Worker : private net::EventLoop::Timer {
   void Stop();
 
   /// Accepts what is waiting, then no more: the listeners are not used after `on_deaf` was called.
-  /// Ends every connection after the answer under way; `on_idle` is called once there is none left.
-  void BeginShutdown(const std::function<void()>& on_deaf, std::function<void()> on_idle);
+  /// Tells the source, and ends every connection after the answer under way; `on_idle` is called
+  /// once there is none left. `deadline`: when Stop() will cut off who is left.
+  void BeginShutdown(TimePoint deadline, const std::function<void()>& on_deaf,
+                     std::function<void()> on_idle);
 
   const WorkerCounters& counters() const { return counters_; }
   std::uint64_t log_lines_lost() const { return access_log_.lines_lost().Get(); }

@@ -4,7 +4,7 @@
 
 #include "common/base/time.h"
 #include "common/net/event_loop.h"
-#include "getfile/server/content_source.h"
+#include "getfile/front/content_source.h"
 
 namespace ds::getfile {
 
@@ -18,6 +18,7 @@ class DelayedSource final : public ContentSource {
 
   std::variant<LookupResult, std::unique_ptr<PendingLookup>> Lookup(const Request& request,
                                                                     LookupSink* sink) override;
+  void BeginShutdown(TimePoint deadline) override { source_->BeginShutdown(deadline); }
 
  private:
   class Wait;

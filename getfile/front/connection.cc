@@ -1,4 +1,4 @@
-#include "getfile/server/connection.h"
+#include "getfile/front/connection.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -11,7 +11,8 @@
 
 #include "common/base/check.h"
 #include "common/net/socket.h"
-#include "getfile/server/worker.h"
+#include "getfile/front/send.h"
+#include "getfile/front/worker.h"
 
 namespace ds::getfile {
 namespace {
@@ -72,6 +73,9 @@ void Connection::Advance() {
       case ServerConnection::Phase::kSending:
         more = Send();
         break;
+      case ServerConnection::Phase::kAwaiting:
+        more = AwaitSource();
+        break;
       case ServerConnection::Phase::kDraining:
         if (!draining_) {
           draining_ = true;
@@ -98,11 +102,15 @@ void Connection::Advance() {
     if (turn_bytes_ >= kBytesPerTurn) break;
   }
   // Still able to go on: the others first.
-  if (!deferred_) {
-    deferred_ = true;
-    worker_->loop().Defer(this);
-  }
+  GiveWay();
   Park();
+}
+
+/// Asks for a turn once the others had theirs.
+void Connection::GiveWay() {
+  if (deferred_) return;
+  deferred_ = true;
+  worker_->loop().Defer(this);
 }
 
 /// Waits for events and for the next deadline.
@@ -165,16 +173,23 @@ bool Connection::Read() {
 }
 
 bool Connection::LookUp() {
-  if (pending_lookup_ != nullptr) return false;
+  if (pending_lookup_ != nullptr) return AwaitSource();
   auto outcome = worker_->source().Lookup(core_.request(), this);
   if (auto* pending = std::get_if<std::unique_ptr<PendingLookup>>(&outcome)) {
     pending_lookup_ = std::move(*pending);
-    return false;
+    return AwaitSource();
   }
   auto& result = std::get<LookupResult>(outcome);
   body_ = std::move(result.body);
   core_.HandleLookup(result.answer, std::chrono::steady_clock::now());
   return true;
+}
+
+/// Nothing can be done before the source brings something, unless the peer is gone: no read and no
+/// write would show it, and the source shall not work for nobody.
+bool Connection::AwaitSource() {
+  if (hung_up_) core_.HandlePeerGone(worker_->loop().now());
+  return hung_up_;
 }
 
 void Connection::OnLookup(LookupResult result) {
@@ -250,6 +265,11 @@ bool Connection::Send() {
       }
       if (worker_->send_budget().tight()) worker_->ShrinkBlocked();
       return core_.phase() != ServerConnection::Phase::kSending;
+    case Body::Outcome::kNotYet:
+      core_.HandleBodyLate();
+      if (core_.last_answer()) SendHeld(socket_.get());
+      body_->Wait(this, core_.body_offset());
+      return true;
     case Body::Outcome::kSourceBroken:
       core_.HandleSourceBroken(now);
       return true;
@@ -258,6 +278,13 @@ bool Connection::Send() {
       return true;
   }
   return false;
+}
+
+/// In its own turn: whoever wakes many waiters does it in the middle of something else, and more
+/// may come before the end of this turn.
+void Connection::OnBodyGrown() {
+  core_.HandleBodyGrown();
+  GiveWay();
 }
 
 /// Limits what the kernel holds unsent for this peer; what is in flight is bounded by the window
@@ -270,6 +297,7 @@ void Connection::SetAllowance(std::uint64_t bytes) {
   if (bytes < kSocketBufferBytes) {  // less than a segment, perhaps: it must not wait for more
     const int on = 1;
     ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    SendHeld(socket_.get());  // nothing is held from here on, see Send()
   }
 }
 
@@ -310,6 +338,7 @@ void Connection::OnEvents(std::uint32_t events) {
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) readable_ = true;
   if ((events & (EPOLLRDHUP | EPOLLHUP)) != 0) input_ending_ = true;
   if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) writable_ = true;
+  if ((events & (EPOLLHUP | EPOLLERR)) != 0) hung_up_ = true;
   Advance();
 }
 

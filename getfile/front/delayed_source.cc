@@ -1,4 +1,4 @@
-#include "getfile/server/delayed_source.h"
+#include "getfile/front/delayed_source.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "getfile/server/worker.h"
+#include "getfile/front/worker.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -126,7 +126,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(const Options& options,
                                                        std::shared_ptr<AccessLogFile> log_file) {
   ASSIGN_OR_RETURN(auto loop, net::EventLoop::Create());
   std::unique_ptr<Worker> worker(new Worker(options, std::move(loop), limit, std::move(log_file)));
-  worker->source_ = make_source(worker->loop_.get());
+  ASSIGN_OR_RETURN(worker->source_, make_source(worker->loop_.get()));
   for (const net::Listener& listener : *listeners) {
     auto watcher = std::make_unique<ListenerWatcher>(worker.get(), listener.socket.get());
     RETURN_IF_ERROR(watcher->Start());
@@ -284,11 +284,13 @@ void Worker::ShrinkBlocked() {
   }
 }
 
-void Worker::BeginShutdown(const std::function<void()>& on_deaf, std::function<void()> on_idle) {
+void Worker::BeginShutdown(TimePoint deadline, const std::function<void()>& on_deaf,
+                           std::function<void()> on_idle) {
   // Who has connected already is served, but for those that the kernel holds back (see AdaptTo).
   for (const auto& listener : listeners_) listener->Accept(std::numeric_limits<int>::max());
   listeners_.clear();
   on_deaf();
+  source_->BeginShutdown(deadline);
   for (std::size_t i = connections_.size(); i-- > 0;) {
     // Whoever closes is replaced by the last one, which was asked already; and one connection's end
     // may end others that linger.
