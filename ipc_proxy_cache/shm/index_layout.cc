@@ -36,9 +36,10 @@ KeyHash HashKey(const HashSecret& secret, std::string_view key) {
 
 absl::Status IndexGeometry::Validate() const {
   if (!IsCount(slot_count) || !IsCount(live_table_length)) {
-    return InvalidArgument(fmt::format("lay out an index of {} slots for {} memfds: not powers of "
-                                       "two from 8 to 2^32",
-                                       slot_count, live_table_length));
+    return InvalidArgument(
+        fmt::format("lay out an index of {} slots for {} memfds: not powers of "
+                    "two from 8 to 2^32",
+                    slot_count, live_table_length));
   }
   return absl::OkStatus();
 }

@@ -7,6 +7,8 @@
 #include <string_view>
 
 #include "common/base/status.h"
+#include "ipc_proxy_cache/core/key_hash.h"
+#include "ipc_proxy_cache/core/store_layout.h"
 
 // The index as it lies in shared memory (ARCHITECTURE.md, "The index"): a header page, the table of
 // live memfds, the slots. What changes are 64-bit atomics, which are free of addresses and locks,
@@ -14,25 +16,15 @@
 
 namespace ds::ipc_proxy_cache {
 
-/// Records begin, and bodies that follow them begin, at multiples of this.
-inline constexpr std::size_t kRecordAlignment = 64;
-
 using SharedWord = std::atomic<std::uint64_t>;
 static_assert(SharedWord::is_always_lock_free && sizeof(SharedWord) == 8);
 
 /// 192 random bytes, made anew by each cache, without which nobody can aim at a hash.
 using HashSecret = std::array<std::byte, 192>;
 
-/// XXH3-128 of a key; never 0, 0. A value.
-struct KeyHash {
-  std::uint64_t low = 0;
-  std::uint64_t high = 0;
-
-  friend bool operator==(const KeyHash&, const KeyHash&) = default;
-};
-
 absl::StatusOr<HashSecret> RandomHashSecret();
 
+/// XXH3, 128 bit; never 0, 0.
 KeyHash HashKey(const HashSecret& secret, std::string_view key);
 
 /// What the index says about a key. A value.

@@ -21,7 +21,7 @@ bool Holds(const IndexSlot& slot, const KeyHash& hash) {
 
 /// The reader's half of the seqlock: nothing if the slot holds another key by now.
 std::optional<IndexEntry> Snapshot(const IndexSlot& slot, const KeyHash& hash) {
-  for (int attempt = 0; attempt < IndexReader::kAttemptsMax; ++attempt) {
+  for (int attempt = 0; attempt < IndexView::kAttemptsMax; ++attempt) {
     const std::uint64_t sequence = slot.sequence.load(std::memory_order_acquire);
     if (sequence % 2 == 0) {
       const bool holds = Holds(slot, hash);
@@ -38,38 +38,35 @@ std::optional<IndexEntry> Snapshot(const IndexSlot& slot, const KeyHash& hash) {
 
 }  // namespace
 
-absl::StatusOr<IndexReader> IndexReader::Adopt(UniqueFd fd) {
-  ASSIGN_OR_RETURN(shm::Memfd memfd,
-                   shm::Memfd::Adopt(std::move(fd), shm::Memfd::Access::kRead,
-                                     {.min = sizeof(IndexHeader),
-                                      .max = std::numeric_limits<std::size_t>::max()}));
-  const auto* header = reinterpret_cast<const IndexHeader*>(memfd.bytes().data());
+absl::StatusOr<IndexView> IndexView::Over(std::span<const std::byte> memory) {
+  if (memory.size() < sizeof(IndexHeader)) {
+    return InvalidArgument(fmt::format("read an index: {} bytes", memory.size()));
+  }
+  const auto* header = reinterpret_cast<const IndexHeader*>(memory.data());
   if (header->magic != IndexHeader::kMagic || header->version != IndexHeader::kVersion) {
-    return InvalidArgument(fmt::format("adopt an index: magic {:#x}, version {}, not {:#x}, {}",
+    return InvalidArgument(fmt::format("read an index: magic {:#x}, version {}, not {:#x}, {}",
                                        header->magic, header->version, IndexHeader::kMagic,
                                        IndexHeader::kVersion));
   }
   const IndexGeometry geometry{header->slot_count, header->live_table_length};
   RETURN_IF_ERROR(geometry.Validate());
-  if (memfd.size() != geometry.Bytes()) {
-    return InvalidArgument(fmt::format("adopt an index: {} bytes, not {}", memfd.size(),
-                                       geometry.Bytes()));
+  if (memory.size() != geometry.Bytes()) {
+    return InvalidArgument(
+        fmt::format("read an index: {} bytes, not {}", memory.size(), geometry.Bytes()));
   }
-  return IndexReader(std::move(memfd), geometry);
+  return IndexView(memory, geometry);
 }
 
-IndexReader::IndexReader(shm::Memfd memfd, const IndexGeometry& geometry)
-    : memfd_(std::move(memfd)) {
-  const std::byte* const memory = memfd_.bytes().data();
-  header_ = reinterpret_cast<const IndexHeader*>(memory);
+IndexView::IndexView(std::span<const std::byte> memory, const IndexGeometry& geometry)
+    : header_(reinterpret_cast<const IndexHeader*>(memory.data())) {
   secret_ = header_->secret;
-  live_table_ = {reinterpret_cast<const SharedWord*>(memory + geometry.LiveTableOffset()),
+  live_table_ = {reinterpret_cast<const SharedWord*>(memory.data() + geometry.LiveTableOffset()),
                  geometry.live_table_length};
-  slots_ = {reinterpret_cast<const IndexSlot*>(memory + geometry.SlotsOffset()),
+  slots_ = {reinterpret_cast<const IndexSlot*>(memory.data() + geometry.SlotsOffset()),
             geometry.slot_count};
 }
 
-std::optional<IndexEntry> IndexReader::Find(const KeyHash& hash) const {
+std::optional<IndexEntry> IndexView::Find(const KeyHash& hash) const {
   const IndexSlot* const set = &slots_[SetOf(hash, slots_.size()) * kIndexSetSlots];
   for (std::size_t i = 0; i < kIndexSetSlots; ++i) {
     const IndexSlot& slot = set[(FirstSlotOf(hash) + i) % kIndexSetSlots];
@@ -77,6 +74,15 @@ std::optional<IndexEntry> IndexReader::Find(const KeyHash& hash) const {
     if (const std::optional<IndexEntry> entry = Snapshot(slot, hash)) return entry;
   }
   return std::nullopt;
+}
+
+absl::StatusOr<IndexReader> IndexReader::Adopt(UniqueFd fd) {
+  ASSIGN_OR_RETURN(shm::Memfd memfd,
+                   shm::Memfd::Adopt(std::move(fd), shm::Memfd::Access::kRead,
+                                     {.min = sizeof(IndexHeader),
+                                      .max = std::numeric_limits<std::size_t>::max()}));
+  ASSIGN_OR_RETURN(const IndexView view, IndexView::Over(memfd.bytes()));
+  return IndexReader(std::move(memfd), view);
 }
 
 }  // namespace ds::ipc_proxy_cache

@@ -38,9 +38,8 @@ void Write(IndexSlot& slot, const KeyHash& hash, const IndexEntry& entry) {
 absl::StatusOr<IndexWriter> IndexWriter::Create(const IndexGeometry& geometry,
                                                 const HashSecret& secret) {
   RETURN_IF_ERROR(geometry.Validate());
-  ASSIGN_OR_RETURN(
-      shm::Memfd memfd,
-      shm::Memfd::Create("getfile-index", geometry.Bytes(), shm::Memfd::Access::kRead));
+  ASSIGN_OR_RETURN(shm::Memfd memfd, shm::Memfd::Create("getfile-index", geometry.Bytes(),
+                                                        shm::Memfd::Access::kRead));
   return IndexWriter(std::move(memfd), geometry, secret);
 }
 

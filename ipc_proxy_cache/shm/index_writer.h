@@ -13,8 +13,8 @@
 namespace ds::ipc_proxy_cache {
 
 /// The cache's side of the index: makes the memfd and is the only one that can write it. Owned by
-/// the cache's one thread; readers in other threads and processes see each change of a slot whole or
-/// not at all. Not thread-safe against itself. Movable.
+/// the cache's one thread; readers in other threads and processes see each change of a slot whole
+/// or not at all. Not thread-safe against itself. Movable.
 class IndexWriter {
  public:
   /// REQUIRES: `geometry` is valid.
@@ -23,6 +23,8 @@ class IndexWriter {
 
   /// To be sent to links; sealed, they can only read it.
   int fd() const { return memfd_.fd(); }
+  /// The whole index, as readers in other threads of this process may see it.
+  std::span<const std::byte> bytes() const { return memfd_.bytes(); }
   const IndexGeometry& geometry() const { return geometry_; }
   KeyHash Hash(std::string_view key) const { return HashKey(header_->secret, key); }
 

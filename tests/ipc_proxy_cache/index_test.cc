@@ -164,8 +164,8 @@ TEST_F(IndexTest, BytesLieWhereTheDocumentSays) {
   EXPECT_EQ(word(24), kGeometry.live_table_length);
   EXPECT_EQ(word(4096 + 8 * 2), 18U);  // 18 mod 16
   const std::size_t slot = 4096 + 8 * 16 + (3 * 8 + 5) * 64;
-  const std::uint64_t expected[] = {2, hash.low, hash.high, 18, 100 | std::uint64_t{2} << 32U,
-                                    55, 66, 77};
+  const std::uint64_t expected[] = {2,  hash.low, hash.high, 18, 100 | std::uint64_t{2} << 32U,
+                                    55, 66,       77};
   for (std::size_t i = 0; i < std::size(expected); ++i) EXPECT_EQ(word(slot + 8 * i), expected[i]);
 }
 
@@ -183,16 +183,13 @@ TEST_F(IndexTest, PromisesOfTheWriterAreChecked) {
 /// An index whose every byte the test can set, as if the cache had died there.
 class RawIndex {
  public:
-  RawIndex()
-      : memfd_(*shm::Memfd::Create("raw", kGeometry.Bytes(), shm::Memfd::Access::kRead)) {
+  RawIndex() : memfd_(*shm::Memfd::Create("raw", kGeometry.Bytes(), shm::Memfd::Access::kRead)) {
     header().magic = IndexHeader::kMagic;
     header().version = IndexHeader::kVersion;
     header().slot_count = kGeometry.slot_count;
     header().live_table_length = kGeometry.live_table_length;
   }
-  IndexHeader& header() {
-    return *reinterpret_cast<IndexHeader*>(memfd_.writable_bytes().data());
-  }
+  IndexHeader& header() { return *reinterpret_cast<IndexHeader*>(memfd_.writable_bytes().data()); }
   IndexSlot& slot(std::size_t n) {
     return reinterpret_cast<IndexSlot*>(memfd_.writable_bytes().data() +
                                         kGeometry.SlotsOffset())[n];
@@ -269,7 +266,8 @@ TEST(HashKeyTest, DependsOnEveryByteOfTheKeyAndOnTheSecret) {
     seen.emplace(hash.low, hash.high);
     ++count;
   };
-  for (const std::size_t length : {0, 1, 3, 8, 16, 17, 128, 129, 240, 241, 1024, 4096}) {
+  for (const std::size_t length :
+       {0U, 1U, 3U, 8U, 16U, 17U, 128U, 129U, 240U, 241U, 1024U, 4096U}) {
     for (const unsigned secret : {1U, 2U}) {
       const std::string key(length, 'k');
       add(secret, key);
