@@ -45,8 +45,9 @@ struct RecordContent {
 /// record and body lie within `memory` and do not overlap; key and fields are below 4 GiB.
 void WriteRecord(std::span<std::byte> memory, std::uint64_t offset, const RecordContent& content);
 
-/// Tells readers that the first `filled` bytes of the body are there; they have been written before.
-/// REQUIRES: a record was written at `offset`; `filled` does not shrink, nor exceed the body.
+/// Tells readers that the first `filled` bytes of the body are there; they have been written
+/// before. REQUIRES: a record was written at `offset`; `filled` does not shrink, nor exceed the
+/// body.
 void RaiseFilled(std::span<std::byte> memory, std::uint64_t offset, std::uint64_t filled);
 
 /// A record as a reader sees it, all of it within the memory it was read from, which must stay
