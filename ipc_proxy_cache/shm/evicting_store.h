@@ -39,8 +39,10 @@ class EvictingStore {
   /// For accesses and counters only.
   Policy& policy() { return policy_; }
 
-  /// False if it passes through; then the key has nothing any more.
+  /// False if it passes through; then the key has nothing any more. A fill of the key that is under
+  /// way goes on for its followers, unpublished.
   bool Insert(const StoreObject& object, const ObjectTimes& times, bool pinned = false) {
+    wanted_.erase(object.hash);
     const std::uint64_t bytes =
         store_.Footprint(object.key.size(), object.fields.size(), object.body.size());
     if (Admit(object.hash, bytes, pinned)) {

@@ -6,7 +6,6 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "common/base/check.h"
-#include "ipc_proxy_cache/shm/record.h"
 
 namespace ds::ipc_proxy_cache {
 namespace {
@@ -163,6 +162,12 @@ Store::Result Store::Insert(const StoreObject& object, const ObjectTimes& times)
   Write(object, {.place = *place, .size = size}, size.body_bytes);
   Publish(object.hash, *place, times);
   return Result::kStored;
+}
+
+std::optional<Record> Store::Read(const KeyHash& hash) const {
+  const std::optional<IndexEntry> entry = index_.Find(hash);
+  if (!entry) return std::nullopt;
+  return *Record::Read(memfds_.at(entry->memfd).bytes(), entry->record_offset);
 }
 
 bool Store::Update(const KeyHash& hash, const ObjectTimes& times) {

@@ -13,6 +13,7 @@
 #include "ipc_proxy_cache/core/holding_table.h"
 #include "ipc_proxy_cache/core/store_layout.h"
 #include "ipc_proxy_cache/shm/index_writer.h"
+#include "ipc_proxy_cache/shm/record.h"
 
 namespace ds::ipc_proxy_cache {
 
@@ -54,6 +55,9 @@ class Store {
   };
   /// Stores the object whole and publishes it, in place of what the key had.
   Result Insert(const StoreObject& object, const ObjectTimes& times);
+  /// What the key has, to be stored again with other fields: its body may be given to Insert(). The
+  /// views are valid until the next call.
+  std::optional<Record> Read(const KeyHash& hash) const;
   /// Publishes other times for what the key has. False if it has nothing.
   bool Update(const KeyHash& hash, const ObjectTimes& times);
   /// The object leaves the index; its bytes are dead. False if the key has none.

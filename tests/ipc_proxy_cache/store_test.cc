@@ -100,20 +100,58 @@ TEST_F(StoreTest, NewVersionTakesThePlaceOfTheOldOneWhichItsReadersKeep) {
   EXPECT_EQ(store_.layout().objects(), 1U);
 }
 
-TEST_F(StoreTest, BodyMayComeFromTheStoreItself) {
-  Insert("a", 1, 300'000);
-  const auto old = link_.Lookup("a");
-  const auto entry = store_.index().Find(store_.Hash("a"));
-  const std::uint64_t before = entry->memfd;
-  // Other fields, the same body, which is retired by this very call.
-  EXPECT_EQ(store_.Insert({.hash = store_.Hash("a"),
-                           .key = "a",
-                           .fields = FieldsOf(1, 300'000),
-                           .body = old->object->Body()},
-                          {}),
-            Result::kStored);
-  EXPECT_NE(store_.index().Find(store_.Hash("a"))->memfd, before);
-  EXPECT_TRUE(IsWhole(*link_.Lookup("a")->object));
+TEST_F(StoreTest, ObjectIsStoredAgainWithOtherFields) {
+  for (const std::size_t size : {1000U, 300'000U}) {
+    Insert("a", 1, size);
+    const auto old = store_.Read(store_.Hash("a"));
+    ASSERT_TRUE(old.has_value());
+    const std::string fields = FieldsOf(1, size) + " etag=1";
+    ASSERT_EQ(
+        store_.Insert({.hash = old->hash(), .key = "a", .fields = fields, .body = old->Body()}, {}),
+        Result::kStored);
+    const auto hit = link_.Lookup("a");
+    ASSERT_TRUE(hit.has_value());
+    EXPECT_EQ(hit->object->fields(), fields);
+    EXPECT_TRUE(IsWhole(*hit->object));
+  }
+  EXPECT_FALSE(store_.Read(store_.Hash("b")).has_value());
+}
+
+TEST_F(StoreTest, KeyWhoseHashIsAnothersIsAMiss) {
+  store_.Insert({.hash = store_.Hash("b"), .key = "a", .fields = FieldsOf(1, 0)}, {});
+  EXPECT_FALSE(link_.Lookup("b").has_value());
+  const auto entry = store_.index().Find(store_.Hash("b"));
+  const auto other = link_.view().ObjectAt(entry->memfd, entry->record_offset, "a");
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_FALSE(link_.Lookup("b").has_value()) << "also while somebody has the other's";
+}
+
+TEST_F(StoreTest, MemfdThatWasRetiredBeforeItWasMappedIsLetGo) {
+  Insert("small", 1, 100);
+  Insert("large", 2, 300'000);
+  const std::uint64_t chunk = store_.index().Find(store_.Hash("small"))->memfd;
+  const std::uint64_t large = store_.index().Find(store_.Hash("large"))->memfd;
+  // The answers to OPEN are under way.
+  store_.holdings().Hold(1, chunk);
+  store_.holdings().Hold(1, large);
+  UniqueFd chunk_fd = Duplicate(store_.Find(chunk)->fd);
+  UniqueFd large_fd = Duplicate(store_.Find(large)->fd);
+  store_.Evict(store_.Hash("small"));
+  store_.Evict(store_.Hash("large"));
+  // Until another chunk is open, with nothing alive in this one.
+  for (std::uint64_t n = 10; n < 100; ++n) Insert("other", n, 60'000);
+  ASSERT_FALSE(store_.Find(chunk).has_value());
+  EXPECT_EQ(link_.Turn(), 0U);
+  ASSERT_TRUE(link_.view().Map(chunk, std::move(chunk_fd), ReaderView::Kind::kChunk).ok());
+  ASSERT_TRUE(link_.view().Map(large, std::move(large_fd), ReaderView::Kind::kObject).ok());
+  auto object = link_.view().ObjectAt(large, 0, "large");
+  ASSERT_TRUE(object.ok()) << object.status();
+  EXPECT_EQ(link_.Turn(), 1U);
+  EXPECT_TRUE(IsWhole(**object));
+  object = absl::InternalError("none");
+  EXPECT_EQ(link_.Turn(), 1U);
+  EXPECT_EQ(link_.view().mapped(), 0U);
+  EXPECT_EQ(store_.holdings().retired_bytes(), 0U);
 }
 
 TEST_F(StoreTest, OtherTimesLeaveTheObjectWhereItIs) {
@@ -419,7 +457,12 @@ TEST_P(EvictingStoreTest, WhatIsFoundIsTheNewestVersionWhole) {
           break;
         }
         case 5:
-          if (random() % 4 == 0) cache.Evict(hash);
+          if (random() % 4 == 0) {
+            cache.Evict(hash);
+          } else if (const auto old = cache.store().Read(hash)) {
+            const std::string fields = FieldsOf(newest[key], old->body_bytes()) + " etag";
+            cache.Insert({.hash = hash, .key = key, .fields = fields, .body = old->Body()}, {});
+          }
           break;
         case 6:
           link.Turn();
