@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <list>
-#include <numeric>
+#include <numbers>
 #include <set>
 #include <unordered_map>
 #include <utility>
@@ -23,8 +23,11 @@ std::uint64_t Mix(std::uint64_t x) {
 
 std::uint64_t SizeOf(std::uint32_t object, Sizes sizes) {
   if (sizes == Sizes::kEqual) return 16384;
-  const double unit = static_cast<double>(Mix(object + 0x9e3779b97f4a7c15U) >> 11U) * 0x1p-53;
-  return static_cast<std::uint64_t>(512 * std::exp2(11 * unit));
+  TraceRng rng(object);
+  // Box and Muller.
+  const double radius = std::sqrt(-2 * std::log(1 - rng.Unit()));
+  const double normal = radius * std::cos(2 * std::numbers::pi * rng.Unit());
+  return static_cast<std::uint64_t>(std::clamp(16384 * std::exp(1.5 * normal), 256.0, 8388608.0));
 }
 
 std::uint64_t SizeOfAll(std::uint32_t objects, Sizes sizes) {
@@ -49,15 +52,10 @@ class Zipf {
   std::vector<double> sums_;
 };
 
-KeyHash KeyOf(std::uint32_t object) {
-  const std::uint64_t low = Mix(object + 0x1234567U);
-  return {.low = low, .high = Mix(low + 1)};
-}
-
 std::string Named(const char* what, double skew, Sizes sizes) {
   std::string name = what;
   if (skew > 0) name += " " + std::to_string(skew).substr(0, 3);
-  return name + (sizes == Sizes::kEqual ? ", equal" : "");
+  return name + (sizes == Sizes::kEqual ? ", equal sizes" : "");
 }
 
 /// Counts what a policy found.
@@ -83,11 +81,18 @@ class Count {
 
 }  // namespace
 
+KeyHash KeyOf(std::uint32_t object) {
+  TraceRng rng(object + (std::uint64_t{1} << 32U));
+  const std::uint64_t low = rng.Next();
+  return {.low = low, .high = rng.Next()};
+}
+
 std::uint64_t TraceRng::Next() { return Mix(state_ += 0x9e3779b97f4a7c15U); }
 
 Trace ZipfTrace(double skew, Sizes sizes, std::size_t requests, std::uint64_t seed) {
   Trace trace{.name = Named("zipf", skew, sizes),
-              .capacity_bytes = SizeOfAll(kCatalogue, sizes) / 10};
+              .capacity_bytes = SizeOfAll(kCatalogue, sizes) / 10,
+              .requests = {}};
   TraceRng rng(seed);
   const Zipf zipf(kCatalogue, skew);
   while (trace.requests.size() < requests) {
@@ -100,7 +105,9 @@ Trace ZipfTrace(double skew, Sizes sizes, std::size_t requests, std::uint64_t se
 Trace ScanTrace(double skew, Sizes sizes, std::size_t requests, std::uint64_t seed) {
   constexpr std::size_t kRun = 1000;
   const Trace zipf = ZipfTrace(skew, sizes, requests, seed);
-  Trace trace{.name = Named("scan in zipf", skew, sizes), .capacity_bytes = zipf.capacity_bytes};
+  Trace trace{.name = Named("scan in zipf", skew, sizes),
+              .capacity_bytes = zipf.capacity_bytes,
+              .requests = {}};
   std::uint32_t never_seen = kCatalogue;
   for (std::size_t i = 0; trace.requests.size() < requests; ++i) {
     if (trace.requests.size() / kRun % 3 == 2) {
@@ -113,10 +120,11 @@ Trace ScanTrace(double skew, Sizes sizes, std::size_t requests, std::uint64_t se
   return trace;
 }
 
-Trace LoopTrace(Sizes sizes, std::size_t requests, std::uint64_t) {
+Trace LoopTrace(Sizes sizes, std::size_t requests) {
   constexpr std::uint32_t kObjects = 3000;
   Trace trace{.name = Named("loop", 0, sizes),
-              .capacity_bytes = SizeOfAll(kObjects, sizes) * 10 / 11};
+              .capacity_bytes = SizeOfAll(kObjects, sizes) * 10 / 11,
+              .requests = {}};
   for (std::size_t i = 0; i < requests; ++i) {
     const auto object = static_cast<std::uint32_t>(i % kObjects);
     trace.requests.push_back({object, SizeOf(object, sizes)});
@@ -137,7 +145,9 @@ Trace ShiftTrace(double skew, Sizes sizes, std::size_t requests, std::uint64_t s
 }
 
 Trace NewsTrace(Sizes sizes, std::size_t requests, std::uint64_t seed) {
-  Trace trace{.name = Named("news", 0, sizes), .capacity_bytes = SizeOfAll(kCatalogue, sizes) / 10};
+  Trace trace{.name = Named("news", 0, sizes),
+              .capacity_bytes = SizeOfAll(kCatalogue, sizes) / 10,
+              .requests = {}};
   TraceRng rng(seed);
   for (std::size_t i = 0; i < requests; ++i) {
     // One new object every five requests; what is asked for is mostly one of the last 1 500.
@@ -149,12 +159,28 @@ Trace NewsTrace(Sizes sizes, std::size_t requests, std::uint64_t seed) {
   return trace;
 }
 
+std::vector<Trace> AllTraces(std::size_t requests, std::uint64_t seed) {
+  std::vector<Trace> traces;
+  for (const Sizes sizes : {Sizes::kEqual, Sizes::kLognormal}) {
+    for (const double skew : {0.6, 0.8, 1.0, 1.2}) {
+      traces.push_back(ZipfTrace(skew, sizes, requests, seed));
+    }
+    for (const double skew : {0.8, 1.0}) {
+      traces.push_back(ScanTrace(skew, sizes, requests, seed));
+      traces.push_back(ShiftTrace(skew, sizes, requests, seed));
+    }
+    traces.push_back(LoopTrace(sizes, requests));
+    traces.push_back(NewsTrace(sizes, requests, seed));
+  }
+  return traces;
+}
+
 HitRatio MeasureTinyLfu(const Trace& trace) {
   TinyLfu cache(trace.capacity_bytes);
   Count count(trace);
   for (const Request& r : trace.requests) {
     const KeyHash key = KeyOf(r.object);
-    cache.RecordAccess(key, 1);
+    cache.Touch(key);
     if (cache.Contains(key)) {
       count.Hit(r);
     } else {

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "ipc_proxy_cache/core/key_hash.h"
+
 namespace ds::ipc_proxy_cache {
 
 /// One request of a trace. An object has the same size each time.
@@ -24,7 +26,6 @@ class TraceRng {
  public:
   explicit TraceRng(std::uint64_t seed) : state_(seed) {}
   std::uint64_t Next();
-  std::uint64_t Below(std::uint64_t n) { return Next() % n; }
   double Unit() { return static_cast<double>(Next() >> 11U) * 0x1p-53; }  ///< in [0, 1)
 
  private:
@@ -33,8 +34,8 @@ class TraceRng {
 
 /// How the sizes of a trace's objects are spread.
 enum class Sizes {
-  kEqual,     ///< 16 KiB each
-  kVariable,  ///< 512 bytes to 1 MiB, log-uniform, without regard to popularity
+  kEqual,      ///< 16 KiB each
+  kLognormal,  ///< 16 KiB in the median, sigma 1.5, 256 bytes to 8 MiB; whatever the popularity
 };
 
 /// `requests` of objects whose popularity is rank^-`skew` (Zipf); the cache holds a tenth of the
@@ -43,11 +44,16 @@ Trace ZipfTrace(double skew, Sizes sizes, std::size_t requests, std::uint64_t se
 /// The same; every third request is of a scan: runs of objects that are never asked for again.
 Trace ScanTrace(double skew, Sizes sizes, std::size_t requests, std::uint64_t seed);
 /// All objects in turn, again and again, a tenth more than the cache holds.
-Trace LoopTrace(Sizes sizes, std::size_t requests, std::uint64_t seed);
+Trace LoopTrace(Sizes sizes, std::size_t requests);
 /// Zipf; four times in the trace other objects become the popular ones.
 Trace ShiftTrace(double skew, Sizes sizes, std::size_t requests, std::uint64_t seed);
 /// News: a stream of new objects, each asked for some times soon after it appeared, then never.
 Trace NewsTrace(Sizes sizes, std::size_t requests, std::uint64_t seed);
+/// All of them, with several exponents and both kinds of sizes.
+std::vector<Trace> AllTraces(std::size_t requests, std::uint64_t seed);
+
+/// What a cache is told for an object.
+KeyHash KeyOf(std::uint32_t object);
 
 /// Shares of the requests, and of the bytes requested, that a cache had.
 struct HitRatio {
@@ -57,8 +63,8 @@ struct HitRatio {
 
 HitRatio MeasureTinyLfu(const Trace& trace);
 HitRatio MeasureLru(const Trace& trace);
-/// Belady's MIN, which may pass objects by: evicts what is used farthest in the future. The optimum
-/// when sizes are equal, else only a good clairvoyant policy.
+/// Belady's MIN, which may pass objects by: evicts what is used farthest in the future, whatever
+/// its size. The optimum when sizes are equal, else only a good clairvoyant policy.
 HitRatio MeasureMin(const Trace& trace);
 /// More than any policy can reach, whatever the sizes: PFOO-U (Berger, Beckmann, Harchol-Balter,
 /// "Practical Bounds on Optimal Caching with Variable Object Sizes", 2018). A hit costs
