@@ -25,7 +25,7 @@ double WindowTinyLfu::Worth(std::uint64_t frequency, std::uint64_t bytes) {
 
 Insertion WindowTinyLfu::Insert(const KeyHash& key, std::uint64_t bytes,
                                 const FrequencySketch& sketch) {
-  if (IsPinned(key)) return InsertPinned(key, bytes);
+  CHECK(!IsPinned(key));
   Erase(key);
   Insertion insertion;
   if (bytes > WindowMax()) {

@@ -36,9 +36,8 @@ class WindowTinyLfu {
   /// REQUIRES: 0 <= window_share <= 1.
   WindowTinyLfu(std::uint64_t capacity_bytes, double window_share);
 
-  /// Keeps the object or not. Whatever was kept under that key is not any more, unless it is
-  /// pinned: then the new one is too. O(1) amortised over insertions; a refusal looks at 64 others
-  /// at most. REQUIRES: bytes > 0.
+  /// Keeps the object or not; whatever was kept under that key is not any more. O(1) amortised over
+  /// insertions; a refusal looks at 64 others at most. REQUIRES: bytes > 0; the key is not pinned.
   Insertion Insert(const KeyHash& key, std::uint64_t bytes, const FrequencySketch& sketch);
   /// As above, but nothing is in the way save what is pinned already.
   Insertion InsertPinned(const KeyHash& key, std::uint64_t bytes);
