@@ -91,10 +91,9 @@ std::string Report(std::uint64_t seed, const RunResult& result,
   report += "the end of the trace:\n";
   for (const std::string& line : result.trace_tail) report += "  " + line + "\n";
   const ::testing::TestInfo* test = ::testing::UnitTest::GetInstance()->current_test_info();
-  report += fmt::format("again: DS_SIM_SEED={} {} --gtest_filter={}\n", seed,
-                        program_invocation_name,
-                        test == nullptr ? "*"
-                                        : std::string(test->test_suite_name()) + "." + test->name());
+  report += fmt::format(
+      "again: DS_SIM_SEED={} {} --gtest_filter={}\n", seed, program_invocation_name,
+      test == nullptr ? "*" : std::string(test->test_suite_name()) + "." + test->name());
   return report;
 }
 

@@ -24,10 +24,10 @@ struct Seeds {
 /// DS_SIM_SEED=n replays seed n alone, DS_SIM_RUNS=m makes it m runs.
 Seeds SeedsFromEnvironment(std::uint64_t runs);
 
-/// The shortest list that can be found by leaving items out of `items` such that `fails` still holds
-/// (Zeller and Hildebrandt, "Simplifying and isolating failure-inducing input", 2002, ddmin): with
-/// any one of the rest left out it holds no more, unless `attempts` calls of `fails` were too few.
-/// REQUIRES: fails(items).
+/// The shortest list that can be found by leaving items out of `items` such that `fails` still
+/// holds (Zeller and Hildebrandt, "Simplifying and isolating failure-inducing input", 2002, ddmin):
+/// with any one of the rest left out it holds no more, unless `attempts` calls of `fails` were too
+/// few. REQUIRES: fails(items).
 template <typename T>
 std::vector<T> Minimize(std::vector<T> items, std::size_t attempts,
                         const std::function<bool(const std::vector<T>&)>& fails) {
@@ -96,8 +96,8 @@ std::string Report(std::uint64_t seed, const RunResult& result,
                    const std::vector<std::string>& faults, std::size_t faults_before);
 }  // namespace internal
 
-/// Runs the experiment with each seed until one fails, and then with ever fewer faults, at most 2000
-/// times, to find the fewest that still fail. Every 32nd seed is run twice and must give equal
+/// Runs the experiment with each seed until one fails, and then with ever fewer faults, at most
+/// 2000 times, to find the fewest that still fail. Every 32nd seed is run twice and must give equal
 /// results.
 template <typename Fault>
 Exploration<Fault> Explore(const Experiment<Fault>& experiment, Seeds seeds) {

@@ -107,8 +107,8 @@ Experiment<Fault> PlantedBug() {
               [](Rng& rng) {
                 std::vector<Fault> faults;
                 for (int i = 0; i < 30; ++i) {
-                  faults.push_back({TimePoint(1000s + rng.Between(0ms, 1s)),
-                                    static_cast<int>(rng.Below(10))});
+                  faults.push_back(
+                      {TimePoint(1000s + rng.Between(0ms, 1s)), static_cast<int>(rng.Below(10))});
                 }
                 return faults;
               },

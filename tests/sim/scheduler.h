@@ -32,8 +32,9 @@ struct RunResult {
 /// order in which they were planned), the run's randomness, and its trace. Everything simulated
 /// hangs on it: links, disks and processes plan events and draw from rng(). The run is a function
 /// of the seed, as long as nothing else is asked for time or randomness and no pointer or unordered
-/// container decides an order; Explore() compares digests to see to it. Owned by the test; must
-/// outlive whatever its events refer to. Single threaded.
+/// container decides an order; Explore() compares digests to see to it. Owned by the test, which
+/// keeps what events refer to until they have run or the scheduler is gone; events that never run
+/// are dropped with it. Single threaded.
 class Scheduler {
  public:
   using Event = std::function<void()>;
@@ -72,7 +73,8 @@ class Scheduler {
   bool Step();
   /// Runs events until one of the ends. `after_step` runs after each, at its time: the place for
   /// invariants, and for faults at a step instead of a time.
-  End Run(TimePoint time_limit, std::uint64_t step_limit = std::numeric_limits<std::uint64_t>::max(),
+  End Run(TimePoint time_limit,
+          std::uint64_t step_limit = std::numeric_limits<std::uint64_t>::max(),
           const Event& after_step = nullptr);
 
   /// Adds a line to the trace. The last kTraceLines are kept, all go into the digest. Name what

@@ -25,7 +25,10 @@ TEST(SchedulerTest, EventsRunInTheOrderOfTheirTimesAndThenOfTheirPlanning) {
   scheduler.After(1ms, [&] {
     order.emplace_back("1");
     scheduler.After(1ms, note("2c"));
-    scheduler.At(begin, note("late: now"));  // planned for the past
+    scheduler.At(begin, [&] {  // planned for the past
+      order.emplace_back("late: now");
+      EXPECT_EQ(scheduler.now(), begin + 1ms) << "the clock went back";
+    });
     scheduler.After(0ms, note("0 later"));
   });
   scheduler.After(2ms, note("2b"));
