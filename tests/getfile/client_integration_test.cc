@@ -20,7 +20,7 @@
 #include "common/base/check.h"
 #include "common/base/parse.h"
 #include "common/base/unique_fd.h"
-#include "tests/getfile/fake_server.h"
+#include "tests/harness/fake_server.h"
 #include "tests/getfile/getfile_server.h"
 #include "tests/harness/child_process.h"
 #include "tests/harness/eventually.h"
@@ -35,6 +35,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using testing::Eventually;
+using testing::FakeServer;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::LoopbackLease;

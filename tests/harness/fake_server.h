@@ -11,7 +11,7 @@
 
 #include "common/base/unique_fd.h"
 
-namespace ds::getfile {
+namespace ds::testing {
 
 /// A server that says what a script tells it, right or wrong: what a client is tested against.
 /// Serves one connection at a time, on 127.0.0.1, in the order of their arrival. Thread-safe.
@@ -71,4 +71,4 @@ class FakeServer {
   std::jthread thread_;
 };
 
-}  // namespace ds::getfile
+}  // namespace ds::testing

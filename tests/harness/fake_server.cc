@@ -1,4 +1,4 @@
-#include "tests/getfile/fake_server.h"
+#include "tests/harness/fake_server.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -13,7 +13,7 @@
 #include "common/base/check.h"
 #include "common/net/socket.h"
 
-namespace ds::getfile {
+namespace ds::testing {
 namespace {
 
 /// False when the server is to end.
@@ -128,4 +128,4 @@ FakeServer::Script FakeServer::AnswerAll(std::string bytes) {
   };
 }
 
-}  // namespace ds::getfile
+}  // namespace ds::testing
