@@ -269,7 +269,9 @@ void Connection::SetAllowance(std::uint64_t bytes) {
   ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof value);
   if (bytes < kSocketBufferBytes) {  // less than a segment, perhaps: it must not wait for more
     const int on = 1;
+    const int off = 0;
     ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_CORK, &off, sizeof off);
   }
 }
 
