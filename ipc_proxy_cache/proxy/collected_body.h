@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "common/base/status.h"
+#include "common/base/unique_fd.h"
+#include "getfile/front/content_source.h"
+
+namespace ds::ipc_proxy_cache {
+
+/// A body that is put together before anybody gets it, since its length is not known: in memory up
+/// to a limit, then in a temporary file that never has a name. Not thread-safe.
+class CollectedBody final : public getfile::Body {
+ public:
+  /// `folder`: where the file would lie.
+  CollectedBody(std::uint64_t memory_max, std::string folder)
+      : memory_max_(memory_max), folder_(std::move(folder)) {}
+
+  /// The status of the disk, if it is needed.
+  absl::Status Append(std::string_view bytes);
+  std::uint64_t size() const { return size_; }
+  /// Bytes from `offset` on, at most `bytes_max`; fewer only at the end or when the disk fails.
+  std::string Read(std::uint64_t offset, std::size_t bytes_max) const;
+
+  /// REQUIRES: nothing is appended any more.
+  Sent Send(int socket, std::string_view head, std::uint64_t offset, std::uint64_t bytes_max,
+            bool hold) override;
+
+ private:
+  absl::Status Spill(std::string_view bytes);
+
+  const std::uint64_t memory_max_;
+  const std::string folder_;
+  std::string memory_;  ///< all of it, or nothing once there is a file
+  UniqueFd file_;
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace ds::ipc_proxy_cache
