@@ -11,20 +11,20 @@ void FillTable::HandleWant(LinkId link, RequestId request, std::string_view key,
   Hear(link, now);
   if (in_index) {
     ++counters_.found;
-    actions_.emplace_back(Found{link, request});
+    actions_.emplace_back(fill_action::Found{link, request});
     return;
   }
   const auto known = by_key_.find(key);
   std::set<FillId>& parts = links_.at(link).fills;
   if (known != by_key_.end() && parts.contains(known->second)) {
-    actions_.emplace_back(EndLink{link, "WANT of a key whose fill it takes part in"});
+    actions_.emplace_back(fill_action::EndLink{link, "WANT of a key whose fill it takes part in"});
     return;
   }
   const bool is_new = known == by_key_.end();
   if (parts.size() >= options_.fills_per_link_max ||
       (is_new && fills_.size() >= options_.fills_max)) {
     ++counters_.passed;
-    actions_.emplace_back(Pass{link, request});
+    actions_.emplace_back(fill_action::Pass{link, request});
     return;
   }
   if (is_new) {
@@ -35,15 +35,15 @@ void FillTable::HandleWant(LinkId link, RequestId request, std::string_view key,
     by_key_.emplace(key, id);
     parts.insert(id);
     ++counters_.led;
-    actions_.emplace_back(Lead{link, request, id, fill.term});
+    actions_.emplace_back(fill_action::Lead{link, request, id, fill.term});
     return;
   }
   const auto it = fills_.find(known->second);
   it->second.followers.push_back({link, {}});
   parts.insert(it->first);
   ++counters_.followed;
-  actions_.emplace_back(Follow{link, request, it->first});
-  if (it->second.body) actions_.emplace_back(Begun{link, it->first});
+  actions_.emplace_back(fill_action::Follow{link, request, it->first});
+  if (it->second.body) actions_.emplace_back(fill_action::Begun{link, it->first});
   ReplaceIfSilent(it);
 }
 
@@ -66,12 +66,13 @@ void FillTable::HandleBegin(LinkId link, FillId id, Term term, std::uint64_t len
   if (it == fills_.end()) return;
   Fill& fill = it->second;
   if (fill.body) {
-    actions_.emplace_back(EndLink{link, "BEGIN of a fill that has begun"});
+    actions_.emplace_back(fill_action::EndLink{link, "BEGIN of a fill that has begun"});
     return;
   }
   fill.body = Body{length, 0};
-  actions_.emplace_back(Begun{link, id});
-  for (const Follower& follower : fill.followers) actions_.emplace_back(Begun{follower.link, id});
+  actions_.emplace_back(fill_action::Begun{link, id});
+  for (const Follower& follower : fill.followers)
+    actions_.emplace_back(fill_action::Begun{follower.link, id});
 }
 
 void FillTable::HandleData(LinkId link, FillId id, Term term, std::uint64_t offset,
@@ -79,7 +80,7 @@ void FillTable::HandleData(LinkId link, FillId id, Term term, std::uint64_t offs
   const auto it = Led(link, id, term, now);
   if (it == fills_.end()) return;
   if (!FindLed(link, id, term)->TakesData(offset, bytes)) {
-    actions_.emplace_back(EndLink{link, "DATA that does not continue the body"});
+    actions_.emplace_back(fill_action::EndLink{link, "DATA that does not continue the body"});
     return;
   }
   Fill& fill = it->second;
@@ -87,7 +88,7 @@ void FillTable::HandleData(LinkId link, FillId id, Term term, std::uint64_t offs
   for (Follower& follower : fill.followers) {
     if (follower.told) continue;
     follower.told = fill.body->filled;
-    actions_.emplace_back(Progress{follower.link, id, fill.body->filled});
+    actions_.emplace_back(fill_action::Progress{follower.link, id, fill.body->filled});
   }
 }
 
@@ -103,7 +104,7 @@ void FillTable::HandleEnd(LinkId link, FillId id, Term term, FillEnd end, TimePo
   const bool possible = end == FillEnd::kBroken ||
                         (end == FillEnd::kComplete ? it->second.whole() : !it->second.body);
   if (!possible) {
-    actions_.emplace_back(EndLink{link, "END that does not fit what was begun"});
+    actions_.emplace_back(fill_action::EndLink{link, "END that does not fit what was begun"});
     return;
   }
   Close(it, end);
@@ -118,7 +119,7 @@ void FillTable::HandleProgressRead(LinkId link, FillId id, TimePoint now) {
     const std::uint64_t filled = it->second.body->filled;
     if (*follower.told < filled) {
       follower.told = filled;
-      actions_.emplace_back(Progress{link, id, filled});
+      actions_.emplace_back(fill_action::Progress{link, id, filled});
     } else {
       follower.told.reset();
     }
@@ -219,7 +220,7 @@ void FillTable::ReplaceIfSilent(Fills::iterator it) {
   }
   const auto next = FirstAlive(fill);
   if (next == fill.followers.end()) return;
-  actions_.emplace_back(Demoted{leader, it->first});
+  actions_.emplace_back(fill_action::Demoted{leader, it->first});
   Promote(it, next);
   fill.followers.push_back({leader, {}});
 }
@@ -230,8 +231,8 @@ void FillTable::Promote(Fills::iterator it, std::vector<Follower>::iterator foll
   fill.term = Term{static_cast<std::uint64_t>(fill.term) + 1};
   fill.followers.erase(follower);
   ++counters_.promoted;
-  actions_.emplace_back(Promoted{fill.leader, it->first, fill.term, fill.body.has_value(),
-                                 fill.body ? fill.body->filled : 0});
+  actions_.emplace_back(fill_action::Promoted{
+      fill.leader, it->first, fill.term, fill.body.has_value(), fill.body ? fill.body->filled : 0});
 }
 
 void FillTable::Remove(Fills::iterator it, LinkId link) {
@@ -253,14 +254,14 @@ void FillTable::Close(Fills::iterator it, FillEnd end) {
   const Fill& fill = it->second;
   // What was found is in the index already.
   const bool publish = fill.publish && (end == FillEnd::kComplete || end == FillEnd::kNegative);
-  actions_.emplace_back(CloseFill{id, end, publish});
+  actions_.emplace_back(fill_action::CloseFill{id, end, publish});
   const auto leader = links_.find(fill.leader);  // its link may have ended, or it has left
   if (leader != links_.end() && leader->second.fills.erase(id) == 1) {
-    actions_.emplace_back(Ended{fill.leader, id, end});
+    actions_.emplace_back(fill_action::Ended{fill.leader, id, end});
   }
   for (const Follower& follower : fill.followers) {
     links_.at(follower.link).fills.erase(id);
-    actions_.emplace_back(Ended{follower.link, id, end});
+    actions_.emplace_back(fill_action::Ended{follower.link, id, end});
   }
   const auto joinable = by_key_.find(fill.key);
   if (joinable != by_key_.end() && joinable->second == id) by_key_.erase(joinable);

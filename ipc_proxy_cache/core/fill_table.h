@@ -35,7 +35,8 @@ enum class FillEnd {
   kPass,      ///< not for sharing: everybody fetches for itself
 };
 
-// What the shell has to do, in the order of the list. Those with a `link` are messages to it.
+/// What the shell has to do, in the order of the list. Those with a `link` are messages to it.
+namespace fill_action {
 
 struct Found {  ///< answers WANT: it is in the index
   LinkId link;
@@ -95,8 +96,12 @@ struct EndLink {
   LinkId link;
   std::string_view reason;
 };
-using FillAction = std::variant<Found, Pass, Lead, Follow, Begun, Progress, Promoted, Demoted,
-                                Ended, CloseFill, EndLink>;
+
+}  // namespace fill_action
+using FillAction = std::variant<fill_action::Found, fill_action::Pass, fill_action::Lead,
+                                fill_action::Follow, fill_action::Begun, fill_action::Progress,
+                                fill_action::Promoted, fill_action::Demoted, fill_action::Ended,
+                                fill_action::CloseFill, fill_action::EndLink>;
 
 /// Who fetches what for whom: one fetch of a key at a time, however many links want it, and another
 /// link that goes on when the one that fetches dies, is stopped, or loses interest. Knows neither

@@ -114,12 +114,12 @@ std::optional<std::uint64_t> StoreLayout::OpenChunk(std::uint64_t memfd) {
   return retired;
 }
 
-Place StoreLayout::Take(const ObjectSize& size) {
+StorePlace StoreLayout::Take(const ObjectSize& size) {
   CHECK(size.record_bytes > 0 && size.record_bytes % kRecordAlignment == 0);
   CHECK(IsSmall(size) && FitsOpenChunk(size));
   Chunk& chunk = chunks_.at(*open_);
   const ChunkBytes bytes = BytesInChunk(size);
-  Place place{.memfd = *open_, .record_offset = chunk.bottom};
+  StorePlace place{.memfd = *open_, .record_offset = chunk.bottom};
   chunk.bottom += bytes.bottom;
   chunk.top -= bytes.top;
   place.body_offset = bytes.top > 0 ? chunk.top : place.record_offset + size.record_bytes;
@@ -129,18 +129,18 @@ Place StoreLayout::Take(const ObjectSize& size) {
   return place;
 }
 
-Place StoreLayout::Append(const ObjectSize& size) {
-  const Place place = Take(size);
+StorePlace StoreLayout::Append(const ObjectSize& size) {
+  const StorePlace place = Take(size);
   ++objects_;
   used_bytes_ += kObjectOverhead;
   CHECK(used_bytes_ <= geometry_.UsableBytes());
   return place;
 }
 
-Place StoreLayout::CreateOwn(std::uint64_t memfd, const ObjectSize& size) {
+StorePlace StoreLayout::CreateOwn(std::uint64_t memfd, const ObjectSize& size) {
   CHECK(memfd != 0 && !chunks_.contains(memfd) && !owns_.contains(memfd));
   CHECK(size.record_bytes > 0 && size.record_bytes % kRecordAlignment == 0);
-  const Place place{.memfd = memfd, .body_offset = RoundUp(size.record_bytes, kPageBytes)};
+  const StorePlace place{.memfd = memfd, .body_offset = RoundUp(size.record_bytes, kPageBytes)};
   owns_.emplace(memfd, PlacedObject{.place = place, .size = size});
   ++objects_;
   used_bytes_ += kObjectOverhead + OwnBytes(size);
@@ -203,7 +203,7 @@ std::vector<PlacedObject> StoreLayout::LiveObjects(std::uint64_t chunk) const {
 StoreLayout::Moved StoreLayout::Move(const PlacedObject& object) {
   CHECK(object.place.memfd != open_);
   CHECK(EntryAt(object.place.memfd, object.place.record_offset).object == object);
-  const Place to = Take(object.size);
+  const StorePlace to = Take(object.size);
   const bool retired = DropInChunk(object.place.memfd, object.place.record_offset);
   CHECK(used_bytes_ <= geometry_.memory_bytes);
   return {.to = to, .retired = retired};

@@ -52,17 +52,17 @@ struct ObjectSize {
   friend bool operator==(const ObjectSize&, const ObjectSize&) = default;
 };
 
-struct Place {
+struct StorePlace {
   std::uint64_t memfd = 0;
   std::uint64_t record_offset = 0;
   std::uint64_t body_offset = 0;
 
-  friend bool operator==(const Place&, const Place&) = default;
+  friend bool operator==(const StorePlace&, const StorePlace&) = default;
 };
 
 /// An object that is somewhere. A value.
 struct PlacedObject {
-  Place place;
+  StorePlace place;
   ObjectSize size;
 
   friend bool operator==(const PlacedObject&, const PlacedObject&) = default;
@@ -102,9 +102,9 @@ class StoreLayout {
   /// is alive, and exists no longer. REQUIRES: `memfd` is not 0 and was never used.
   std::optional<std::uint64_t> OpenChunk(std::uint64_t memfd);
   /// REQUIRES: NextStepToAppend() was kPlace.
-  Place Append(const ObjectSize& size);
+  StorePlace Append(const ObjectSize& size);
   /// REQUIRES: NextStepToCreate() was kPlace, `memfd` is not 0 and was never used.
-  Place CreateOwn(std::uint64_t memfd, const ObjectSize& size);
+  StorePlace CreateOwn(std::uint64_t memfd, const ObjectSize& size);
 
   /// The object is dead. True if its memfd is to be retired: it exists no longer here.
   /// REQUIRES: a live object's record lies there.
@@ -116,7 +116,7 @@ class StoreLayout {
   /// most. REQUIRES: `chunk` is one.
   std::vector<PlacedObject> LiveObjects(std::uint64_t chunk) const;
   struct Moved {
-    Place to;
+    StorePlace to;
     bool retired = false;  ///< it was the last one: its old chunk is to be retired
   };
   /// REQUIRES: NextStepToMove() was kPlace; `object` is alive, in a chunk that is not open.
@@ -149,7 +149,7 @@ class StoreLayout {
   bool FitsOpenChunk(const ObjectSize& size) const;
   bool FitsWithRetired(std::uint64_t bytes, std::uint64_t retired_bytes) const;
   Step CleanOrGiveUp(std::uint64_t retired_bytes) const;
-  Place Take(const ObjectSize& size);
+  StorePlace Take(const ObjectSize& size);
   bool DropInChunk(std::uint64_t memfd, std::uint64_t record_offset);
   const Entry& EntryAt(std::uint64_t chunk, std::uint64_t record_offset) const;
 

@@ -22,7 +22,7 @@ ObjectSize SizeOf(const StoreObject& object, std::uint64_t body_bytes) {
           .body_bytes = body_bytes};
 }
 
-IndexEntry EntryFor(const Place& place, const ObjectTimes& times) {
+IndexEntry EntryFor(const StorePlace& place, const ObjectTimes& times) {
   return {.memfd = place.memfd,
           .record_offset = place.record_offset,
           .flags = times.flags,
@@ -95,7 +95,7 @@ bool Store::Clean(std::uint64_t chunk) {
   return true;
 }
 
-std::optional<Place> Store::PlaceSmall(const ObjectSize& size) {
+std::optional<StorePlace> Store::PlaceSmall(const ObjectSize& size) {
   for (int cleaned = 0;;) {
     switch (layout_.NextStepToAppend(size, holdings_.retired_bytes())) {
       case StoreLayout::Step::kPlace:
@@ -112,7 +112,7 @@ std::optional<Place> Store::PlaceSmall(const ObjectSize& size) {
   }
 }
 
-std::optional<Place> Store::PlaceOwn(const ObjectSize& size) {
+std::optional<StorePlace> Store::PlaceOwn(const ObjectSize& size) {
   for (int cleaned = 0;;) {
     switch (layout_.NextStepToCreate(size, holdings_.retired_bytes())) {
       case StoreLayout::Step::kPlace: {
@@ -147,7 +147,7 @@ bool Store::SetIsFull(const KeyHash& hash) const {
 }
 
 /// In place of what the key had.
-void Store::Publish(const KeyHash& hash, const Place& place, const ObjectTimes& times) {
+void Store::Publish(const KeyHash& hash, const StorePlace& place, const ObjectTimes& times) {
   const std::optional<IndexEntry> old = index_.Find(hash);
   CHECK(index_.Put(hash, EntryFor(place, times)) != IndexWriter::PutResult::kSetFull);
   if (old) Drop({.memfd = old->memfd, .record_offset = old->record_offset});
@@ -157,7 +157,7 @@ Store::Result Store::Insert(const StoreObject& object, const ObjectTimes& times)
   const absl::Cleanup unmap = [this] { dropped_.clear(); };
   if (SetIsFull(object.hash)) return Result::kSetFull;
   const ObjectSize size = SizeOf(object, object.body.size());
-  const std::optional<Place> place = layout_.IsSmall(size) ? PlaceSmall(size) : PlaceOwn(size);
+  const std::optional<StorePlace> place = layout_.IsSmall(size) ? PlaceSmall(size) : PlaceOwn(size);
   if (!place) return Result::kNoRoom;
   Write(object, {.place = *place, .size = size}, size.body_bytes);
   Publish(object.hash, *place, times);
@@ -190,7 +190,7 @@ std::optional<std::uint64_t> Store::BeginFill(const StoreObject& object, std::ui
   CHECK(object.body.empty());
   const absl::Cleanup unmap = [this] { dropped_.clear(); };
   const ObjectSize size = SizeOf(object, body_bytes);
-  const std::optional<Place> place = PlaceOwn(size);
+  const std::optional<StorePlace> place = PlaceOwn(size);
   if (!place) return std::nullopt;
   const PlacedObject placed{.place = *place, .size = size};
   Write(object, placed, 0);
@@ -226,7 +226,7 @@ Store::Result Store::PublishFill(std::uint64_t fill, const ObjectTimes& times) {
     return Result::kStored;
   }
   const auto record = Record::Read(memfds_.at(fill).bytes(), 0);
-  const std::optional<Place> place = PlaceSmall(filling.object.size);
+  const std::optional<StorePlace> place = PlaceSmall(filling.object.size);
   if (place) {
     Write({.hash = filling.hash,
            .key = record->key(),
@@ -252,7 +252,7 @@ std::optional<Store::LiveMemfd> Store::Find(std::uint64_t memfd) const {
 }
 
 /// REQUIRES: the index does not point there any more.
-void Store::Drop(const Place& place) {
+void Store::Drop(const StorePlace& place) {
   if (layout_.Drop(place.memfd, place.record_offset)) Retire(place.memfd);
 }
 

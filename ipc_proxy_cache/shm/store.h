@@ -104,12 +104,12 @@ class Store {
   std::optional<std::uint64_t> CreateMemfd(std::uint64_t bytes);
   bool OpenChunk();
   bool Clean(std::uint64_t chunk);
-  std::optional<Place> PlaceSmall(const ObjectSize& size);
-  std::optional<Place> PlaceOwn(const ObjectSize& size);
+  std::optional<StorePlace> PlaceSmall(const ObjectSize& size);
+  std::optional<StorePlace> PlaceOwn(const ObjectSize& size);
   void Write(const StoreObject& object, const PlacedObject& placed, std::uint64_t filled);
-  void Publish(const KeyHash& hash, const Place& place, const ObjectTimes& times);
+  void Publish(const KeyHash& hash, const StorePlace& place, const ObjectTimes& times);
   bool SetIsFull(const KeyHash& hash) const;
-  void Drop(const Place& place);
+  void Drop(const StorePlace& place);
   void Retire(std::uint64_t memfd);
 
   IndexWriter index_;

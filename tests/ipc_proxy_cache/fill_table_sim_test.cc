@@ -402,47 +402,47 @@ class World {
       std::visit([this](const auto& a) { Do(a); }, action);
     }
   }
-  void Do(const Found& a) {
+  void Do(const fill_action::Found& a) {
     SendDown(a.link, [this, a](Worker& w) { OnFound(w, a.request); });
   }
-  void Do(const Pass& a) {
+  void Do(const fill_action::Pass& a) {
     SendDown(a.link, [this, a](Worker& w) {
       if (const auto it = Wanting(w, a.request); it != w.parts.end()) GoAlone(w, it->first);
     });
   }
-  void Do(const Lead& a) {
+  void Do(const fill_action::Lead& a) {
     Expect(leaders_.emplace(a.fill, std::pair(a.link, a.term)).second, "a fill begins twice");
     keys_[a.fill] = requests_.at(static_cast<std::size_t>(a.request));
     SendDown(a.link, [this, a](Worker& w) { OnLead(w, a); });
   }
-  void Do(const Follow& a) {
+  void Do(const fill_action::Follow& a) {
     Expect(leaders_.contains(a.fill), "somebody follows a fill that is over");
     SendDown(a.link, [this, a](Worker& w) { OnFollow(w, a); });
   }
-  void Do(const Begun& a) {
+  void Do(const fill_action::Begun& a) {
     SendDown(a.link,
              [this, a, object = objects_.at(a.fill)](Worker& w) { OnBegun(w, a.fill, object); });
   }
-  void Do(const Progress& a) {
+  void Do(const fill_action::Progress& a) {
     Expect(a.filled == objects_.at(a.fill)->bytes.size(), "Progress names another size");
     SendDown(a.link, [this, a](Worker& w) { OnProgress(w, a); });
   }
-  void Do(const Promoted& a) {
+  void Do(const fill_action::Promoted& a) {
     const auto it = leaders_.find(a.fill);
     if (it == leaders_.end()) return scheduler_.Fail("a leader for a fill that is over");
     Expect(a.term > it->second.second, "a term does not grow");
     it->second = {a.link, a.term};
     SendDown(a.link, [this, a](Worker& w) { OnPromoted(w, a); });
   }
-  void Do(const Demoted& a) {
+  void Do(const fill_action::Demoted& a) {
     SendDown(a.link, [this, a](Worker& w) { OnDemoted(w, a.fill); });
   }
-  void Do(const Ended& a) {
+  void Do(const fill_action::Ended& a) {
     if (bug_ == Bug::kEndForgotten) return;
     Expect(!leaders_.contains(a.fill), "Ended before the fill is closed");
     SendDown(a.link, [this, a](Worker& w) { OnEnded(w, a.fill, a.end); });
   }
-  void Do(const CloseFill& a) {
+  void Do(const fill_action::CloseFill& a) {
     Expect(leaders_.erase(a.fill) == 1, "a fill ends twice");
     const auto object = objects_.find(a.fill);
     const std::string key = keys_.at(a.fill);
@@ -452,7 +452,7 @@ class World {
     if (publish) Publish(key, object == objects_.end() ? nullptr : object->second);
     if (object != objects_.end()) objects_.erase(object);
   }
-  void Do(const EndLink& a) { scheduler_.Fail(a.reason); }
+  void Do(const fill_action::EndLink& a) { scheduler_.Fail(a.reason); }
 
   void Publish(const std::string& key, const ObjectPtr& object) {
     const OriginKey& origin = origin_.at(key);
@@ -573,7 +573,7 @@ class World {
       SendWant(worker, it->first);
     }
   }
-  void OnLead(Worker& worker, const Lead& a) {
+  void OnLead(Worker& worker, const fill_action::Lead& a) {
     const auto it = Wanting(worker, a.request);
     if (it == worker.parts.end()) return;
     it->second.state = Part::State::kLeading;
@@ -586,7 +586,7 @@ class World {
       Fetch(worker, it->first, 0);
     }
   }
-  void OnFollow(Worker& worker, const Follow& a) {
+  void OnFollow(Worker& worker, const fill_action::Follow& a) {
     const auto it = Wanting(worker, a.request);
     if (it == worker.parts.end()) return;
     it->second.state = Part::State::kFollowing;
@@ -603,7 +603,7 @@ class World {
     it->second.filled = object->bytes.size();
     Serve(it->second);
   }
-  void OnProgress(Worker& worker, const Progress& a) {
+  void OnProgress(Worker& worker, const fill_action::Progress& a) {
     SendUp(worker, [this, link = worker.link, fill = a.fill] {
       table_.HandleProgressRead(link, fill, scheduler_.now());
     });
@@ -616,7 +616,7 @@ class World {
     it->second.filled = std::max(it->second.filled, filled);
     Serve(it->second);
   }
-  void OnPromoted(Worker& worker, const Promoted& a) {
+  void OnPromoted(Worker& worker, const fill_action::Promoted& a) {
     const auto it = InFill(worker, a.fill);
     if (it == worker.parts.end()) return;  // its Leave is on the way
     Part& part = it->second;

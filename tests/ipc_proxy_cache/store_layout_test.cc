@@ -41,19 +41,19 @@ TEST(StoreGeometryTest, ChunksAreAtLeastSixtyFour) {
 TEST(StoreLayoutTest, SmallBodiesFollowTheirRecordsAndLargeOnesHavePagesFromTheTop) {
   StoreLayout layout(*StoreGeometry::For(64 * kMiB, 0));  // chunks of 1 MiB, small up to 64 KiB
   layout.OpenChunk(7);
-  EXPECT_EQ(layout.Append({128, 100}), (Place{7, 0, 128}));
-  EXPECT_EQ(layout.Append({64, 0}), (Place{7, 256, 320}));
-  EXPECT_EQ(layout.Append({64, kCopiedBodyMax}), (Place{7, 320, 384}));
-  EXPECT_EQ(layout.Append({64, kCopiedBodyMax + 1}), (Place{7, 384 + 16384, kMiB - 5 * 4096}));
-  EXPECT_EQ(layout.Append({64, 8 * 4096}), (Place{7, 384 + 16384 + 64, kMiB - 13 * 4096}));
+  EXPECT_EQ(layout.Append({128, 100}), (StorePlace{7, 0, 128}));
+  EXPECT_EQ(layout.Append({64, 0}), (StorePlace{7, 256, 320}));
+  EXPECT_EQ(layout.Append({64, kCopiedBodyMax}), (StorePlace{7, 320, 384}));
+  EXPECT_EQ(layout.Append({64, kCopiedBodyMax + 1}), (StorePlace{7, 384 + 16384, kMiB - 5 * 4096}));
+  EXPECT_EQ(layout.Append({64, 8 * 4096}), (StorePlace{7, 384 + 16384 + 64, kMiB - 13 * 4096}));
   EXPECT_EQ(layout.LiveBytes(7), 256U + 64 + 64 + 16384 + 64 + 5 * 4096 + 64 + 8 * 4096);
   EXPECT_EQ(layout.used_bytes(), kMiB + 5 * kObjectOverhead);
 }
 
 TEST(StoreLayoutTest, ObjectOfItsOwnHasItsBodyOnAPageBoundary) {
   StoreLayout layout(Geometry());
-  EXPECT_EQ(layout.CreateOwn(3, {128, 5000}), (Place{3, 0, 4096}));
-  EXPECT_EQ(layout.CreateOwn(4, {4160, 1}), (Place{4, 0, 8192}));
+  EXPECT_EQ(layout.CreateOwn(3, {128, 5000}), (StorePlace{3, 0, 4096}));
+  EXPECT_EQ(layout.CreateOwn(4, {4160, 1}), (StorePlace{4, 0, 8192}));
   EXPECT_EQ(StoreLayout::OwnBytes({128, 5000}), 3U * 4096);
   EXPECT_EQ(layout.used_bytes(), kIndex + 6 * 4096 + 2 * kObjectOverhead);
   EXPECT_TRUE(layout.Drop(3, 0));
@@ -75,7 +75,7 @@ TEST(StoreLayoutTest, SizeDecidesWhoLiesInAChunk) {
 TEST(StoreLayoutTest, FullChunkWithoutLiveObjectsIsRetiredAndTheOpenOneIsNot) {
   StoreLayout layout(Geometry());
   layout.OpenChunk(1);
-  const Place first = layout.Append({64, 64});
+  const StorePlace first = layout.Append({64, 64});
   EXPECT_FALSE(layout.Drop(1, first.record_offset)) << "it is open";
   EXPECT_EQ(layout.Append({64, 64}).record_offset, 128U) << "dead bytes are not used again";
   EXPECT_EQ(layout.OpenChunk(2), std::nullopt);
@@ -156,7 +156,7 @@ TEST(StoreLayoutTest, PromisesOfTheCallerAreChecked) {
   EXPECT_DEATH(layout.CreateOwn(1, {64, 0}), "memfd");
   EXPECT_DEATH(layout.Append({63, 0}), "record_bytes");
   EXPECT_DEATH(layout.Append({64, kChunk}), "IsSmall");
-  const Place place = layout.Append({64, 0});
+  const StorePlace place = layout.Append({64, 0});
   EXPECT_DEATH(layout.Drop(1, place.record_offset + 64), "alive");
   EXPECT_DEATH(layout.Drop(9, 0), "own");
   layout.Drop(1, place.record_offset);
@@ -277,7 +277,7 @@ class Model {
     Retire(*chunk);
   }
 
-  void Add(const Place& place, const ObjectSize& size) {
+  void Add(const StorePlace& place, const ObjectSize& size) {
     objects_.push_back({place, size});
     footprints_ += layout_.Footprint(size);
     Write(place, size);
@@ -299,7 +299,7 @@ class Model {
   }
 
   /// No byte is written twice, none beyond the end, and none in a page that sendfile was given.
-  void Write(const Place& place, const ObjectSize& size) {
+  void Write(const StorePlace& place, const ObjectSize& size) {
     const std::uint64_t body_end = place.body_offset + size.body_bytes;
     const bool own = !layout_.IsChunk(place.memfd);
     const bool sendfile = size.body_bytes > 0 && (own || size.body_bytes > kCopiedBodyMax);
