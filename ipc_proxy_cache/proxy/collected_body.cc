@@ -56,8 +56,7 @@ std::string CollectedBody::Read(std::uint64_t offset, std::size_t bytes_max) con
   if (offset >= size_) return {};
   if (!file_) return memory_.substr(offset, bytes_max);
   std::string bytes(std::min<std::uint64_t>(bytes_max, size_ - offset), '\0');
-  const ssize_t n =
-      ::pread(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+  const ssize_t n = ::pread(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
   bytes.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
   return bytes;
 }

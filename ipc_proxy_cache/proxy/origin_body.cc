@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "getfile/core/http_text.h"
 #include "getfile/front/send.h"
 #include "ipc_proxy_cache/proxy/origin_answer.h"
 
@@ -72,8 +73,8 @@ void OriginBody::OnHead(const OriginHead& head) {
     return Begin();
   }
   code_ = head.code;
-  answer_fields_ = fmt::format("X-Cache: {}\r\n",
-                               kServedNames[static_cast<std::size_t>(Served::kPass)]);
+  answer_fields_ =
+      fmt::format("X-Cache: {}\r\n", kServedNames[static_cast<std::size_t>(Served::kPass)]);
   if (code_ != 200) {
     state_ = State::kDiscarding;
     return;
@@ -125,10 +126,12 @@ bool OriginBody::OnBody(std::string_view bytes) {
     return false;
   }
   access_->counters->origin_bytes.Add(bytes.size());
-  const std::uint64_t unwanted = std::min<std::uint64_t>(skip_, bytes.size());
-  skip_ -= unwanted;
-  position_ += unwanted;
-  buffer_ += bytes.substr(unwanted);
+  if (position_ < wanted_) {  // the buffer is empty
+    const std::uint64_t unwanted = std::min<std::uint64_t>(wanted_ - position_, bytes.size());
+    position_ += unwanted;
+    bytes.remove_prefix(unwanted);
+  }
+  buffer_ += bytes;
   waiters_.Wake(position_ + buffered());
   return true;
 }
@@ -147,7 +150,6 @@ void OriginBody::OnEnd(absl::Status status) {
     spdlog::debug("{}", Message(status));
   }
   if (state == State::kStreaming || continued_length_) {
-    broken_ = !status.ok();
     return waiters_.Wake(UINT64_MAX);
   }
   if (!status.ok()) return TellFailure(GatewayCode(status));
@@ -176,22 +178,20 @@ void OriginBody::TellFound(std::uint64_t length, std::shared_ptr<getfile::Body> 
 
 void OriginBody::Break() {
   state_ = State::kOver;
-  broken_ = true;
   fetch_.reset();
   waiters_.Wake(UINT64_MAX);
 }
 
 getfile::Body::Sent OriginBody::Send(int socket, std::string_view head, std::uint64_t offset,
                                      std::uint64_t bytes_max, bool hold) {
-  if (offset > position_) Drop(offset - position_);
+  AdvanceTo(offset);
   const std::string_view there =
-      skip_ > 0 || offset < position_
-          ? std::string_view()
-          : std::string_view(buffer_).substr(buffer_begin_).substr(0, bytes_max);
+      offset != position_ ? std::string_view()
+                          : std::string_view(buffer_).substr(buffer_begin_).substr(0, bytes_max);
   Sent sent;
   if (!head.empty() || !there.empty()) {
     sent = getfile::SendFromMemory(socket, head, there, hold && there.size() == bytes_max);
-    if (sent.bytes > head.size()) Drop(sent.bytes - head.size());
+    if (sent.bytes > head.size()) AdvanceTo(offset + sent.bytes - head.size());
   }
   if (sent.outcome == Outcome::kSent && there.size() < bytes_max) {
     sent.outcome = state_ == State::kOver ? Outcome::kSourceBroken : Outcome::kNotYet;
@@ -203,10 +203,11 @@ void OriginBody::Wait(getfile::BodyWaiter* waiter, std::uint64_t offset) {
   waiters_.Add(waiter, offset);
 }
 
-/// The next `bytes` of the body are not needed (any more), whether they are there yet or not.
-void OriginBody::Drop(std::uint64_t bytes) {
-  const std::uint64_t there = std::min(bytes, buffered());
-  skip_ += bytes - there;
+/// What stands before `offset` is not needed (any more), whether it is there yet or not.
+void OriginBody::AdvanceTo(std::uint64_t offset) {
+  if (offset <= position_) return;
+  wanted_ = std::max(wanted_, offset);
+  const std::uint64_t there = std::min(offset - position_, buffered());
   buffer_begin_ += there;
   position_ += there;
   if (buffer_begin_ >= kWindowBytes / 2 || buffer_begin_ == buffer_.size()) {

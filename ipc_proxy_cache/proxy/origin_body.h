@@ -65,7 +65,7 @@ class OriginBody final : public getfile::Body,
   void TellFailure(int http_code);
   void TellFound(std::uint64_t length, std::shared_ptr<getfile::Body> body);
   void Break();
-  void Drop(std::uint64_t bytes);
+  void AdvanceTo(std::uint64_t offset);
   std::uint64_t buffered() const { return buffer_.size() - buffer_begin_; }
 
   const OriginAccess* const access_;
@@ -79,11 +79,10 @@ class OriginBody final : public getfile::Body,
   std::string answer_fields_;  ///< of this one answer: X-Cache, Age
   std::shared_ptr<CollectedBody> collected_;
   std::uint64_t position_ = 0;  ///< in the body: where the buffer begins
-  std::uint64_t skip_ = 0;      ///< bytes yet to come that nobody wants
+  std::uint64_t wanted_ = 0;    ///< what comes before it is of no use
   std::string buffer_;
   std::size_t buffer_begin_ = 0;
   bool paused_ = false;
-  bool broken_ = false;
   getfile::BodyWaiters waiters_;
   std::unique_ptr<OriginFetch> fetch_;
 };

@@ -1,0 +1,23 @@
+#include "ipc_proxy_cache/proxy/options.h"
+
+#include <sys/stat.h>
+
+#include <fmt/format.h>
+
+namespace ds::ipc_proxy_cache {
+
+absl::Status ProxyOptions::Validate() const {
+  RETURN_IF_ERROR(front.Validate());
+  RETURN_IF_ERROR(OriginUrl::Parse(origin).status());
+  RETURN_IF_ERROR(geometry().Validate());
+  if (connect_timeout_s <= 0 || first_byte_timeout_s <= 0 || stall_timeout_s <= 0) {
+    return InvalidArgument("--connect-timeout, --first-byte-timeout, --stall-timeout: not above 0");
+  }
+  struct stat info {};
+  if (::stat(temp_folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return InvalidArgument(fmt::format("--temp-dir \"{}\": no such folder", temp_folder));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ds::ipc_proxy_cache

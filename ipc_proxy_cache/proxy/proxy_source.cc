@@ -1,0 +1,38 @@
+#include "ipc_proxy_cache/proxy/proxy_source.h"
+
+#include <utility>
+
+namespace ds::ipc_proxy_cache {
+
+absl::StatusOr<std::unique_ptr<ProxySource>> ProxySource::Create(net::EventLoop* loop,
+                                                                 const ProxyOptions* options) {
+  ASSIGN_OR_RETURN(OriginUrl origin, OriginUrl::Parse(options->origin));
+  ASSIGN_OR_RETURN(
+      auto client,
+      OriginClient::Create(loop, {.connect_timeout = FromSeconds(options->connect_timeout_s),
+                                  .first_byte_timeout = FromSeconds(options->first_byte_timeout_s),
+                                  .stall_timeout = FromSeconds(options->stall_timeout_s),
+                                  .ca_file = options->ca_file}));
+  return std::unique_ptr<ProxySource>(
+      new ProxySource(options, std::move(origin), std::move(client)));
+}
+
+ProxySource::ProxySource(const ProxyOptions* options, OriginUrl origin,
+                         std::unique_ptr<OriginClient> client)
+    : options_(options),
+      origin_(std::move(origin)),
+      client_(std::move(client)),
+      access_{.client = client_.get(),
+              .counters = &counters_,
+              .unknown_max = options->unknown_max,
+              .temp_folder = options->temp_folder} {}
+
+std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> ProxySource::Lookup(
+    const getfile::Request& request, getfile::LookupSink* sink) {
+  if (options_->on_miss == OnMiss::kNotFound) {
+    return getfile::LookupResult{{.status = getfile::AnswerStatus::kFileNotFound}, nullptr};
+  }
+  return OriginBody::Ask(&access_, origin_.Of(request.path, request.query), request.head, sink);
+}
+
+}  // namespace ds::ipc_proxy_cache
