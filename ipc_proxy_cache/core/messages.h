@@ -331,7 +331,7 @@ struct Taken {
   friend bool operator==(const Taken&, const Taken&) = default;
 };
 
-/// `filled` in the object's record has grown.
+/// `filled` in the object's record has grown. Answered by Read.
 struct Progress {
   static constexpr std::uint16_t kType = 13;
   static constexpr Sender kSender = Sender::kCache;
@@ -343,6 +343,20 @@ struct Progress {
     codec.Id(self.fill);
   }
   friend bool operator==(const Progress&, const Progress&) = default;
+};
+
+/// The link has read its last Progress of this fill; it is sent none before that.
+struct Read {
+  static constexpr std::uint16_t kType = 30;
+  static constexpr Sender kSender = Sender::kLink;
+
+  std::uint64_t fill = 0;
+
+  template <typename Self, typename Codec>
+  static void Visit(Self& self, Codec& codec) {
+    codec.Id(self.fill);
+  }
+  friend bool operator==(const Read&, const Read&) = default;
 };
 
 /// The leader's last word on a fill.
@@ -385,7 +399,7 @@ struct Ended {
   friend bool operator==(const Ended&, const Ended&) = default;
 };
 
-/// The link, which leads something, lives.
+/// The link, which takes part in a fill, lives.
 struct Alive {
   static constexpr std::uint16_t kType = 16;
   static constexpr Sender kSender = Sender::kLink;
@@ -451,11 +465,13 @@ struct Opened {
 
   std::uint64_t memfd = 0;
   bool gone = false;
+  bool chunk = false;  ///< of many objects: held only while it is live
 
   template <typename Self, typename Codec>
   static void Visit(Self& self, Codec& codec) {
     codec.Id(self.memfd);
     codec.Flag(self.gone);
+    codec.Flag(self.chunk);
   }
   friend bool operator==(const Opened&, const Opened&) = default;
 };
@@ -670,7 +686,7 @@ struct Report {
 using Message =
     std::variant<Hello, Welcome, Want, Found, Lead, Follow, Passed, Begin, Begun, Insert, Data,
                  Taken, Progress, End, Ended, Alive, Promote, Leave, Open, Opened, Released,
-                 Retired, Hits, Copy, Copied, Purge, Purged, Status, Report>;
+                 Retired, Hits, Copy, Copied, Purge, Purged, Status, Report, Read>;
 
 /// The packet. REQUIRES: the values are within the bounds above; texts from elsewhere (keys,
 /// fields, names) are for the caller to check.
