@@ -131,6 +131,7 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
     fetch_ = nullptr;
     client_->Wake(this);
   }
+  void SetSink(OriginSink* sink) { sink_ = sink; }
   void Resume() {
     resumed_ = true;
     client_->Wake(this);
@@ -224,6 +225,10 @@ OriginFetch::~OriginFetch() {
 
 void OriginFetch::Resume() {
   if (transfer_ != nullptr) transfer_->Resume();
+}
+
+void OriginFetch::SetSink(OriginSink* sink) {
+  if (transfer_ != nullptr) transfer_->SetSink(sink);
 }
 
 /// A socket of libcurl's in the loop; level triggered, as libcurl expects.

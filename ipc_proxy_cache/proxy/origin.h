@@ -54,6 +54,8 @@ class OriginFetch {
   OriginFetch& operator=(const OriginFetch&) = delete;
   /// After OnBody() said false: goes on in this turn of the loop or the next.
   void Resume();
+  /// Another sink gets what follows.
+  void SetSink(OriginSink* sink);
 
  private:
   friend class OriginClient;

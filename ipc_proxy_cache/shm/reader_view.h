@@ -28,6 +28,7 @@ class CachedObject {
   ~CachedObject();
 
   std::string_view key() const { return record_.key(); }
+  KeyHash hash() const { return record_.hash(); }
   std::string_view fields() const { return record_.fields(); }
   std::uint64_t body_bytes() const { return record_.body_bytes(); }
   /// What is there now of the body; grows while it is filled. Ask again after each turn of the

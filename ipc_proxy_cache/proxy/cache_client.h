@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "common/net/event_loop.h"
+#include "getfile/front/content_source.h"
+#include "ipc_proxy_cache/proxy/cache_link.h"
+#include "ipc_proxy_cache/proxy/key_fetch.h"
+#include "ipc_proxy_cache/proxy/object_body.h"
+#include "ipc_proxy_cache/proxy/origin_body.h"
+#include "ipc_proxy_cache/proxy/segment_desk.h"
+
+namespace ds::ipc_proxy_cache {
+
+/// What a worker has of the cache: lookups in the index, and the keys that are being fetched.
+/// Belongs to the worker's thread.
+class CacheClient final : private CacheLink::Owner, private net::EventLoop::Timer {
+ public:
+  using Answer = std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>>;
+
+  /// All pointers must outlive it. `ask_origin`: what is not there is fetched; else it is not
+  /// found.
+  CacheClient(net::EventLoop* loop, const OriginAccess* access, CacheLink::Options options,
+              SharedSegments* segments, bool ask_origin);
+  ~CacheClient() override;
+
+  /// As CacheLink::Start().
+  absl::StatusOr<std::string> Start() { return link_.Start(); }
+  bool up() { return link_.view() != nullptr; }
+  /// REQUIRES: up().
+  Answer Lookup(const std::string& key, bool head, getfile::LookupSink* sink);
+
+  // For KeyFetch.
+  net::EventLoop* loop() { return loop_; }
+  const OriginAccess* access() { return access_; }
+  CacheLink& link() { return link_; }
+  SegmentDesk& desk() { return desk_; }
+  bool ask_origin() const { return ask_origin_; }
+  /// An answer from `object`, or nothing if its record has no fields of ours. `body` may be shared
+  /// by whoever is told at once.
+  std::optional<getfile::LookupResult> AnswerFrom(
+      const std::shared_ptr<const CachedObject>& object, Served served, std::int64_t age_zero_ns,
+      std::shared_ptr<ObjectGrowth> growth);
+  std::uint64_t NextRequest(KeyFetch* fetch);
+  void Forget(std::uint64_t request) { by_request_.erase(request); }
+  void AddFill(std::uint64_t fill, KeyFetch* fetch);
+  void RemoveFill(std::uint64_t fill);
+  void AwaitMemfd(std::uint64_t memfd, KeyFetch* fetch);
+  /// Whether a further segment may be handed over now; else `fetch` is told by OnTaken().
+  bool MayHandOver(KeyFetch* fetch);
+  void NoteHandedOver() { ++handed_over_; }
+  void Drop(KeyFetch* fetch);
+  static std::int64_t NowNs();
+
+ private:
+  void OnCacheMessage(const Message& message) override;
+  void OnOpened(std::uint64_t memfd, bool gone) override;
+  void OnCacheGone() override;
+  void OnTimer() override;
+  void CountHit(const CachedObject& object, bool stale);
+  void SendHits();
+  KeyFetch* FetchOf(const std::string& key);
+
+  net::EventLoop* const loop_;
+  const OriginAccess* const access_;
+  const bool ask_origin_;
+  SegmentDesk desk_;
+  CacheLink link_;
+  std::unordered_map<std::string, std::unique_ptr<KeyFetch>> fetches_;
+  std::uint64_t last_request_ = 0;
+  std::map<std::uint64_t, KeyFetch*> by_request_;
+  std::map<std::uint64_t, KeyFetch*> by_fill_;
+  std::multimap<std::uint64_t, KeyFetch*> by_memfd_;
+  std::size_t handed_over_ = 0;  ///< segments that the cache has
+  std::set<KeyFetch*> stalled_;
+  Hits hits_;
+  std::string answer_fields_;
+};
+
+}  // namespace ds::ipc_proxy_cache

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/status.h"
+#include "common/net/event_loop.h"
+#include "ipc_proxy_cache/core/messages.h"
+#include "ipc_proxy_cache/link/packet_channel.h"
+#include "ipc_proxy_cache/link/socket_path.h"
+#include "ipc_proxy_cache/proxy/counters.h"
+#include "ipc_proxy_cache/proxy/segment_desk.h"
+#include "ipc_proxy_cache/shm/reader_view.h"
+
+namespace ds::ipc_proxy_cache {
+
+/// A worker's connection to the cache: finds its socket, greets it, looks for it again when it is
+/// gone, and keeps what was mapped of it. Belongs to its loop's thread.
+class CacheLink final : private PacketChannel::Receiver, private net::EventLoop::Timer {
+ public:
+  class Owner {
+   public:
+    /// Anything but Welcome, Opened and Retired, which the link sees to itself.
+    virtual void OnCacheMessage(const Message& message) = 0;
+    /// The answer to Open(): mapped by now, or gone.
+    virtual void OnOpened(std::uint64_t memfd, bool gone) = 0;
+    /// All that was asked is not answered any more; view() is null.
+    virtual void OnCacheGone() = 0;
+
+   protected:
+    virtual ~Owner() = default;
+  };
+  struct Options {
+    std::vector<std::string> socket_paths;
+    std::string name;  ///< for the cache's status
+  };
+
+  /// The other arguments must outlive the link.
+  CacheLink(net::EventLoop* loop, Options options, SegmentDesk* desk, ProxyCounters* counters,
+            Owner* owner);
+  ~CacheLink() override;
+
+  /// Looks for a cache from now on. Returns the path of its socket if there is one at once, else
+  /// why there is none.
+  absl::StatusOr<std::string> Start();
+
+  /// Null while there is no cache.
+  ReaderView* view() { return view_ ? &*view_ : nullptr; }
+  /// REQUIRES: view().
+  const Welcome& welcome() const { return welcome_; }
+  void Send(const Message& message);
+  /// The cache has said what no cache says: a new link is made.
+  void Break(const char* why);
+  /// Takes over what came with BEGUN. False: the link was ended.
+  bool Map(std::uint64_t memfd, UniqueFd descriptor, ReaderView::Kind kind);
+  /// Lets go of what the cache has retired; to be called once per turn of the loop.
+  void Turn();
+
+ private:
+  absl::StatusOr<std::string> Connect();
+  void OnMessage(Message message, UniqueFd descriptor) override;
+  void OnLinkEnd(const absl::Status& why) override;
+  void OnTimer() override;
+  void HandleWelcome(const Welcome& welcome, UniqueFd index);
+  void End();
+
+  net::EventLoop* const loop_;
+  const Options options_;
+  SegmentDesk* const desk_;
+  ProxyCounters* const counters_;
+  Owner* const owner_;
+  std::unique_ptr<PacketChannel> channel_;
+  std::optional<ReaderView> view_;
+  Welcome welcome_;
+  Duration pause_;  ///< before the next look for a cache
+};
+
+}  // namespace ds::ipc_proxy_cache

@@ -1,0 +1,139 @@
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/net/event_loop.h"
+#include "getfile/front/content_source.h"
+#include "ipc_proxy_cache/core/cache_policy.h"
+#include "ipc_proxy_cache/core/messages.h"
+#include "ipc_proxy_cache/proxy/cache_link.h"
+#include "ipc_proxy_cache/proxy/collected_body.h"
+#include "ipc_proxy_cache/proxy/object_body.h"
+#include "ipc_proxy_cache/proxy/origin.h"
+#include "ipc_proxy_cache/proxy/origin_body.h"
+#include "ipc_proxy_cache/proxy/segment_desk.h"
+
+namespace ds::ipc_proxy_cache {
+
+class CacheClient;
+
+
+/// One key that is not served from the index at once, and all clients of this worker who wait for
+/// it: first for a memfd, then for somebody's fetch, or as the leader of one. Once the fill has
+/// begun each client has an ObjectBody. Owned by the worker's CacheClient, which hands it the
+/// cache's messages; ends itself there. Belongs to the worker's thread.
+class KeyFetch final : private OriginSink,
+                       private SegmentWaiter,
+                       private net::EventLoop::Watcher {
+ public:
+  KeyFetch(CacheClient* owner, std::string key);
+  ~KeyFetch() override;
+
+  const std::string& key() const { return key_; }
+
+  /// A client more: an answer at once if the fill has begun, else it waits.
+  std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> Join(
+      bool head, getfile::LookupSink* sink);
+  /// Asks for the memfd that the index names, and looks again.
+  void AwaitMemfd(std::uint64_t memfd);
+  /// Asks who fetches. `stale`: what this worker has of it.
+  void AskCache(std::shared_ptr<const CachedObject> stale);
+
+  // What the cache says.
+  void OnOpened(bool gone);
+  void OnAnswer(const Message& message);  ///< to WANT
+  void OnFillMessage(const Message& message);
+  void OnTaken();
+  void OnCacheGone();
+
+ private:
+  class Client;
+  enum class State {
+    kNew,
+    kAwaitingMemfd,
+    kAsking,     ///< WANT was sent
+    kLeading,
+    kFollowing,
+    kOver,
+  };
+  /// What the leader does with the bytes that come.
+  enum class Fetching {
+    kNothing,
+    kHead,        ///< no head yet
+    kDiscarding,  ///< no content: tells at its end
+    kCollecting,  ///< unknown length, or small: told when it is whole
+    kStreaming,   ///< by DATA, once the cache has made room (BEGUN)
+  };
+
+  // The leader's fetch.
+  void OnHead(const OriginHead& head) override;
+  bool OnBody(std::string_view bytes) override;
+  void OnEnd(absl::Status status) override;
+  void OnSegmentFree() override { Pump(); }
+  void OnEvents(std::uint32_t events) override;
+
+  void BeginFetch(std::vector<std::string> fields);
+  void Lead(std::uint64_t fill, std::uint64_t term);
+  void Continue(std::uint64_t offset);
+  void HandleNotModified(const OriginAnswer& answer);
+  void HandleContent(const OriginHead& head, const OriginAnswer& answer);
+  void HandleCollected();
+  void SendEnd(Outcome outcome, const Freshness& freshness = {}, std::string fields = {});
+  void SendBegin(std::uint64_t length);
+  void Pump();
+  std::string NextPiece(std::size_t bytes_max);
+
+  // Answers.
+  void HandleEnded(const Ended& ended);
+  void HandleBegun(const Begun& begun);
+  void Resolve(const Place& place);
+  void LookAgain();
+  void Serve(const std::shared_ptr<const CachedObject>& object, const IndexEntry& entry);
+  void ServeGrowing();
+  void ServeFailure();
+  void PassOn();
+  void Tell(Client* client, const getfile::LookupResult& result);
+  void Schedule();
+  bool Abandoned() const;
+  void Finish();
+
+  CacheClient* const owner_;
+  const std::string key_;
+  State state_ = State::kNew;
+  std::list<Client*> clients_;
+  int attempts_ = 0;
+  bool scheduled_ = false;
+  std::uint64_t request_ = 0;
+  std::uint64_t fill_ = 0;
+  std::uint64_t term_ = 0;
+  std::uint64_t memfd_ = 0;
+  std::optional<Place> place_;
+  std::shared_ptr<const CachedObject> stale_;
+
+  Fetching fetching_ = Fetching::kNothing;
+  bool conditional_ = false;
+  bool continuing_ = false;
+  std::int64_t asked_unix_s_ = 0;
+  OriginHead head_;
+  int failure_code_ = 502;  ///< for clients, should the fetch fail
+  Freshness freshness_;
+  std::string fields_;           ///< encoded, of the record
+  std::uint64_t discarded_ = 0;
+  std::uint64_t length_ = 0;     ///< of the body
+  std::uint64_t sent_ = 0;       ///< of it, to the cache
+  std::string stage_;            ///< came after that
+  std::shared_ptr<CollectedBody> collected_;
+  bool origin_done_ = false;
+  bool paused_ = false;
+  bool begun_ = false;
+  std::shared_ptr<const CachedObject> object_;  ///< that is filled
+  std::shared_ptr<ObjectGrowth> growth_;
+  std::unique_ptr<OriginFetch> fetch_;
+};
+
+}  // namespace ds::ipc_proxy_cache
