@@ -26,7 +26,9 @@ CacheClient::CacheClient(net::EventLoop* loop, const OriginAccess* access,
 
 CacheClient::~CacheClient() {
   loop_->Cancel(this);
+  if (!ended_.empty()) loop_->CancelDefer(this);
   fetches_.clear();
+  ended_.clear();
 }
 
 std::int64_t CacheClient::NowNs() {
@@ -38,9 +40,6 @@ std::int64_t CacheClient::NowNs() {
 CacheClient::Answer CacheClient::Lookup(const std::string& key, bool head,
                                         getfile::LookupSink* sink) {
   link_.Turn();
-  if (const auto known = fetches_.find(key); known != fetches_.end()) {
-    return known->second->Join(head, sink);
-  }
   auto looked = link_.view()->Lookup(key);
   std::shared_ptr<const CachedObject> stale;
   if (const auto* hit = std::get_if<ReaderView::Hit>(&looked)) {
@@ -50,11 +49,14 @@ CacheClient::Answer CacheClient::Lookup(const std::string& key, bool head,
       if (auto answer = AnswerFrom(hit->object, fresh ? Served::kHit : Served::kStale,
                                    hit->entry.age_zero_ns, nullptr)) {
         // Nobody waits for this one; the next client gets the new version.
-        if (!fresh && ask_origin_) FetchOf(key)->AskCache(hit->object);
+        if (!fresh && ask_origin_ && !fetches_.contains(key)) FetchOf(key)->AskCache(hit->object);
         return *std::move(answer);
       }
     }
     stale = hit->object;
+  }
+  if (const auto known = fetches_.find(key); known != fetches_.end()) {
+    return known->second->Join(head, sink);
   }
   if (const auto* needed = std::get_if<ReaderView::NeedsMemfd>(&looked)) {
     KeyFetch* const fetch = FetchOf(key);
@@ -97,10 +99,9 @@ std::optional<getfile::LookupResult> CacheClient::AnswerFrom(
     const int code = getfile::NearestStatus(stored->status) == AnswerStatus::kFileNotFound
                          ? stored->status
                          : 404;
-    return getfile::LookupResult{{.status = AnswerStatus::kFileNotFound,
-                                  .http_code = code,
-                                  .http_fields = answer_fields_},
-                                 nullptr};
+    return getfile::LookupResult{
+        {.status = AnswerStatus::kFileNotFound, .http_code = code, .http_fields = answer_fields_},
+        nullptr};
   }
   auto body = std::make_shared<ObjectBody>(access_, object, *stored, std::move(growth));
   const getfile::ContentFields* const fields = &body->fields();
@@ -126,6 +127,9 @@ void CacheClient::SendHits() {
 /// Says that the link lives, as long as it takes part in a fill, and what was hit meanwhile.
 void CacheClient::OnTimer() {
   SendHits();
+  std::vector<KeyFetch*> fetches;
+  for (const auto& [fill, fetch] : by_fill_) fetches.push_back(fetch);
+  for (KeyFetch* const fetch : fetches) fetch->LeaveIfAbandoned();
   if (by_fill_.empty()) return;
   link_.Send(Alive{});
   loop_->Arm(this, loop_->now() + kAliveInterval);
@@ -174,7 +178,9 @@ void CacheClient::OnCacheMessage(const Message& message) {
     }
     if (handed_over_ > 0) --handed_over_;
     for (KeyFetch* const fetch : std::exchange(stalled_, {})) fetch->OnTaken();
-    for (const auto& [fill, fetch] : by_fill_) fetch->OnTaken();
+    std::vector<KeyFetch*> fetches;
+    for (const auto& [fill, fetch] : by_fill_) fetches.push_back(fetch);
+    for (KeyFetch* const fetch : fetches) fetch->OnTaken();
     return;
   }
   if (const auto* found = std::get_if<Found>(&message)) return to_request(found->request);
@@ -208,14 +214,21 @@ void CacheClient::OnCacheGone() {
   stalled_.clear();
   handed_over_ = 0;
   hits_ = {};
-  for (const auto& [key, fetch] : fetches_) fetch->OnCacheGone();
+  std::vector<KeyFetch*> fetches;
+  for (const auto& [key, fetch] : fetches_) fetches.push_back(fetch.get());
+  for (KeyFetch* const fetch : fetches) fetch->OnCacheGone();
 }
 
 void CacheClient::Drop(KeyFetch* fetch) {
   stalled_.erase(fetch);
   std::erase_if(by_memfd_, [&](const auto& entry) { return entry.second == fetch; });
   std::erase_if(by_request_, [&](const auto& entry) { return entry.second == fetch; });
-  fetches_.erase(fetches_.find(fetch->key()));
+  const auto found = fetches_.find(fetch->key());
+  if (ended_.empty()) loop_->Defer(this);
+  ended_.push_back(std::move(found->second));
+  fetches_.erase(found);
 }
+
+void CacheClient::OnEvents(std::uint32_t /*events*/) { ended_.clear(); }
 
 }  // namespace ds::ipc_proxy_cache

@@ -22,7 +22,9 @@ namespace ds::ipc_proxy_cache {
 
 /// What a worker has of the cache: lookups in the index, and the keys that are being fetched.
 /// Belongs to the worker's thread.
-class CacheClient final : private CacheLink::Owner, private net::EventLoop::Timer {
+class CacheClient final : private CacheLink::Owner,
+                          private net::EventLoop::Timer,
+                          private net::EventLoop::Watcher {
  public:
   using Answer = std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>>;
 
@@ -46,9 +48,9 @@ class CacheClient final : private CacheLink::Owner, private net::EventLoop::Time
   bool ask_origin() const { return ask_origin_; }
   /// An answer from `object`, or nothing if its record has no fields of ours. `body` may be shared
   /// by whoever is told at once.
-  std::optional<getfile::LookupResult> AnswerFrom(
-      const std::shared_ptr<const CachedObject>& object, Served served, std::int64_t age_zero_ns,
-      std::shared_ptr<ObjectGrowth> growth);
+  std::optional<getfile::LookupResult> AnswerFrom(const std::shared_ptr<const CachedObject>& object,
+                                                  Served served, std::int64_t age_zero_ns,
+                                                  std::shared_ptr<ObjectGrowth> growth);
   std::uint64_t NextRequest(KeyFetch* fetch);
   void Forget(std::uint64_t request) { by_request_.erase(request); }
   void AddFill(std::uint64_t fill, KeyFetch* fetch);
@@ -57,6 +59,7 @@ class CacheClient final : private CacheLink::Owner, private net::EventLoop::Time
   /// Whether a further segment may be handed over now; else `fetch` is told by OnTaken().
   bool MayHandOver(KeyFetch* fetch);
   void NoteHandedOver() { ++handed_over_; }
+  /// `fetch` is over; it is destroyed in a later call of the loop.
   void Drop(KeyFetch* fetch);
   static std::int64_t NowNs();
 
@@ -65,6 +68,7 @@ class CacheClient final : private CacheLink::Owner, private net::EventLoop::Time
   void OnOpened(std::uint64_t memfd, bool gone) override;
   void OnCacheGone() override;
   void OnTimer() override;
+  void OnEvents(std::uint32_t events) override;
   void CountHit(const CachedObject& object, bool stale);
   void SendHits();
   KeyFetch* FetchOf(const std::string& key);
@@ -75,6 +79,7 @@ class CacheClient final : private CacheLink::Owner, private net::EventLoop::Time
   SegmentDesk desk_;
   CacheLink link_;
   std::unordered_map<std::string, std::unique_ptr<KeyFetch>> fetches_;
+  std::vector<std::unique_ptr<KeyFetch>> ended_;
   std::uint64_t last_request_ = 0;
   std::map<std::uint64_t, KeyFetch*> by_request_;
   std::map<std::uint64_t, KeyFetch*> by_fill_;

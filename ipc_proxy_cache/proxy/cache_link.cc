@@ -63,9 +63,9 @@ void CacheLink::OnMessage(Message message, UniqueFd descriptor) {
   }
   if (!view_) return Break("a message before WELCOME");
   if (const auto* opened = std::get_if<Opened>(&message)) {
-    if (!opened->gone && !Map(opened->memfd, std::move(descriptor),
-                              opened->chunk ? ReaderView::Kind::kChunk
-                                            : ReaderView::Kind::kObject)) {
+    if (!opened->gone &&
+        !Map(opened->memfd, std::move(descriptor),
+             opened->chunk ? ReaderView::Kind::kChunk : ReaderView::Kind::kObject)) {
       return;
     }
     owner_->OnOpened(opened->memfd, opened->gone);

@@ -22,14 +22,11 @@ namespace ds::ipc_proxy_cache {
 
 class CacheClient;
 
-
 /// One key that is not served from the index at once, and all clients of this worker who wait for
 /// it: first for a memfd, then for somebody's fetch, or as the leader of one. Once the fill has
 /// begun each client has an ObjectBody. Owned by the worker's CacheClient, which hands it the
 /// cache's messages; ends itself there. Belongs to the worker's thread.
-class KeyFetch final : private OriginSink,
-                       private SegmentWaiter,
-                       private net::EventLoop::Watcher {
+class KeyFetch final : private OriginSink, private SegmentWaiter, private net::EventLoop::Watcher {
  public:
   KeyFetch(CacheClient* owner, std::string key);
   ~KeyFetch() override;
@@ -50,13 +47,15 @@ class KeyFetch final : private OriginSink,
   void OnFillMessage(const Message& message);
   void OnTaken();
   void OnCacheGone();
+  /// When no client is left: somebody else may lead.
+  void LeaveIfAbandoned();
 
  private:
   class Client;
   enum class State {
     kNew,
     kAwaitingMemfd,
-    kAsking,     ///< WANT was sent
+    kAsking,  ///< WANT was sent
     kLeading,
     kFollowing,
     kOver,
@@ -75,18 +74,22 @@ class KeyFetch final : private OriginSink,
   bool OnBody(std::string_view bytes) override;
   void OnEnd(absl::Status status) override;
   void OnSegmentFree() override { Pump(); }
+  /// Deferred: bytes came, or a client has left.
   void OnEvents(std::uint32_t events) override;
 
   void BeginFetch(std::vector<std::string> fields);
-  void Lead(std::uint64_t fill, std::uint64_t term);
-  void Continue(std::uint64_t offset);
+  void Follow(std::uint64_t fill, std::uint64_t term);
+  void ContinueAt(std::uint64_t offset);
   void HandleNotModified(const OriginAnswer& answer);
   void HandleContent(const OriginHead& head, const OriginAnswer& answer);
+  void HandleNegative(const OriginAnswer& answer);
   void HandleCollected();
   void SendEnd(Outcome outcome, const Freshness& freshness = {}, std::string fields = {});
   void SendBegin(std::uint64_t length);
   void Pump();
-  std::string NextPiece(std::size_t bytes_max);
+  /// A segment with the body's next bytes, or nothing if there is none now.
+  std::optional<Segment> FillSegment();
+  std::uint64_t bytes_come() const;
 
   // Answers.
   void HandleEnded(const Ended& ended);
@@ -96,22 +99,26 @@ class KeyFetch final : private OriginSink,
   void Serve(const std::shared_ptr<const CachedObject>& object, const IndexEntry& entry);
   void ServeGrowing();
   void ServeFailure();
-  void PassOn();
+  bool ServeStale();
+  /// Each client fetches for itself; the first with the fetch of which `head` has come just now.
+  void PassOn(const OriginHead* head = nullptr);
   void Tell(Client* client, const getfile::LookupResult& result);
+  void TellAll(getfile::LookupAnswer answer, const std::shared_ptr<getfile::Body>& body);
   void Schedule();
-  bool Abandoned() const;
   void Finish();
+  Served NextLabel();
 
   CacheClient* const owner_;
   const std::string key_;
   State state_ = State::kNew;
   std::list<Client*> clients_;
+  bool had_clients_ = false;  ///< none: revalidated for those to come
+  bool labelled_ = false;     ///< the client for whom it is fetched was told
+  Served label_ = Served::kHit;
   int attempts_ = 0;
   bool scheduled_ = false;
-  std::uint64_t request_ = 0;
   std::uint64_t fill_ = 0;
   std::uint64_t term_ = 0;
-  std::uint64_t memfd_ = 0;
   std::optional<Place> place_;
   std::shared_ptr<const CachedObject> stale_;
 
@@ -119,18 +126,18 @@ class KeyFetch final : private OriginSink,
   bool conditional_ = false;
   bool continuing_ = false;
   std::int64_t asked_unix_s_ = 0;
-  OriginHead head_;
   int failure_code_ = 502;  ///< for clients, should the fetch fail
+  int negative_code_ = 0;   ///< 404, 403, 410, if that is the answer
   Freshness freshness_;
-  std::string fields_;           ///< encoded, of the record
+  std::string fields_;  ///< encoded, of the record
   std::uint64_t discarded_ = 0;
-  std::uint64_t length_ = 0;     ///< of the body
-  std::uint64_t sent_ = 0;       ///< of it, to the cache
-  std::string stage_;            ///< came after that
+  std::uint64_t length_ = 0;  ///< of the body
+  std::uint64_t sent_ = 0;    ///< of it, to the cache
+  std::string stage_;         ///< came after that
   std::shared_ptr<CollectedBody> collected_;
   bool origin_done_ = false;
   bool paused_ = false;
-  bool begun_ = false;
+  bool ended_ = false;                          ///< END or INSERT was sent
   std::shared_ptr<const CachedObject> object_;  ///< that is filled
   std::shared_ptr<ObjectGrowth> growth_;
   std::unique_ptr<OriginFetch> fetch_;

@@ -32,9 +32,9 @@ getfile::Body::Sent ObjectBody::Send(int socket, std::string_view head, std::uin
                                    hold && bytes == bytes_max);
     }
     const auto part = there.subspan(offset, std::min(bytes_max, there.size() - offset));
-    return getfile::SendFromMemory(
-        socket, head, {reinterpret_cast<const char*>(part.data()), part.size()},
-        hold && part.size() == bytes_max);
+    return getfile::SendFromMemory(socket, head,
+                                   {reinterpret_cast<const char*>(part.data()), part.size()},
+                                   hold && part.size() == bytes_max);
   }
   const Outcome outcome = OutcomeBeyond(offset);
   if (rest_ != nullptr) return rest_->Send(socket, head, offset, bytes_max, hold);

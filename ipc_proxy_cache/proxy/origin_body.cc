@@ -43,6 +43,18 @@ std::unique_ptr<getfile::PendingLookup> OriginBody::Ask(const OriginAccess* acce
   return std::make_unique<Pending>(body);
 }
 
+void OriginBody::Adopt(const OriginAccess* access, std::string url,
+                       std::unique_ptr<OriginFetch> fetch, const OriginHead& head,
+                       getfile::LookupSink* sink,
+                       std::unique_ptr<getfile::PendingLookup>* pending) {
+  const std::shared_ptr<OriginBody> body(
+      new OriginBody(access, {.url = std::move(url), .head = false, .fields = {}}, sink));
+  body->fetch_ = std::move(fetch);
+  body->fetch_->SetSink(body.get());
+  *pending = std::make_unique<Pending>(body);
+  body->OnHead(head);
+}
+
 std::shared_ptr<OriginBody> OriginBody::Continue(const OriginAccess* access, std::string url,
                                                  const std::string& validator, std::uint64_t first,
                                                  std::uint64_t length) {

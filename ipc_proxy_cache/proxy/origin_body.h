@@ -33,11 +33,11 @@ class OriginBody final : public getfile::Body,
   /// Asks for `url`. The result may call `sink` until it is destroyed.
   static std::unique_ptr<getfile::PendingLookup> Ask(const OriginAccess* access, std::string url,
                                                      bool head, getfile::LookupSink* sink);
-  /// Goes on with a fetch of `url` of which the head has come just now, and nothing else.
-  static std::unique_ptr<getfile::PendingLookup> Adopt(const OriginAccess* access, std::string url,
-                                                       std::unique_ptr<OriginFetch> fetch,
-                                                       const OriginHead& head,
-                                                       getfile::LookupSink* sink);
+  /// Goes on with a fetch of `url` of which `head` has come just now, and nothing else. Sets
+  /// `pending` and then may call `sink` at once.
+  static void Adopt(const OriginAccess* access, std::string url, std::unique_ptr<OriginFetch> fetch,
+                    const OriginHead& head, getfile::LookupSink* sink,
+                    std::unique_ptr<getfile::PendingLookup>* pending);
   /// The rest of a body, from `first` on, that others have begun to get: bytes come only if
   /// `validator` (of If-Range) still holds and the whole still has `length` bytes, else the body is
   /// broken there.

@@ -1,5 +1,11 @@
 #include "ipc_proxy_cache/proxy/proxy.h"
 
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <optional>
+
 #include "ipc_proxy_cache/proxy/proxy_source.h"
 
 namespace ds::ipc_proxy_cache {
@@ -28,7 +34,10 @@ absl::StatusOr<daemon::Started> Proxy::Start(const ProxyOptions& options,
       metrics->Register([raw = proxy.get()](daemon::MetricsPage& page) { raw->Collect(page); });
   daemon::Started started;
   started.listen = proxy->front_->listen();
-  started.keys.emplace_back("cache", "none");
+  if (!cache->ok()) {
+    spdlog::info("{}; serving from the origin until there is one", Message(cache->status()));
+  }
+  started.keys.emplace_back("cache", cache->value_or("none"));
   started.service = std::move(proxy);
   return started;
 }

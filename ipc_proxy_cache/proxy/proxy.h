@@ -11,12 +11,13 @@
 #include "getfile/front/front.h"
 #include "ipc_proxy_cache/proxy/counters.h"
 #include "ipc_proxy_cache/proxy/options.h"
+#include "ipc_proxy_cache/proxy/segment_desk.h"
 
 namespace ds::ipc_proxy_cache {
 
 class ProxySource;
 
-/// getfile-proxy: a front, and behind each of its workers the origin.
+/// getfile-proxy: a front, and behind each of its workers the cache and the origin.
 class Proxy final : public daemon::Service {
  public:
   /// Binds with `bind` and serves. kInvalidArgument: the options were refused. `metrics` must
@@ -33,6 +34,7 @@ class Proxy final : public daemon::Service {
   void Collect(daemon::MetricsPage& page) const;
 
   const ProxyOptions options_;
+  std::unique_ptr<SharedSegments> segments_;
   std::vector<const ProxySource*> sources_;  ///< of the workers; the front owns them
   std::unique_ptr<getfile::Front> front_;
   daemon::Metrics::Registration registration_;

@@ -1,3 +1,4 @@
+#include <cstdlib>
 #include <string>
 
 #include "common/daemon/daemon.h"
@@ -12,6 +13,7 @@ int main(int argc, char** argv) {
   daemon.AddListenOptions(10881, "-p,--port");
 
   ipc_proxy_cache::ProxyOptions options;
+  if (const char* const folder = std::getenv("XDG_RUNTIME_DIR")) options.runtime_dir = folder;
   auto& flags = daemon.flags();
   flags
       .add_option("-s,--origin", options.origin,

@@ -1,11 +1,24 @@
 #include "ipc_proxy_cache/proxy/proxy_source.h"
 
+#include <unistd.h>
+
 #include <utility>
+#include <vector>
 
 namespace ds::ipc_proxy_cache {
+namespace {
+
+std::vector<std::string> SocketPaths(const ProxyOptions& options) {
+  if (!options.cache_socket.empty()) return {options.cache_socket};
+  return DefaultSocketPaths(options.runtime_dir, ::geteuid());
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<ProxySource>> ProxySource::Create(net::EventLoop* loop,
-                                                                 const ProxyOptions* options) {
+                                                                 const ProxyOptions* options,
+                                                                 SharedSegments* segments,
+                                                                 std::string name) {
   ASSIGN_OR_RETURN(OriginUrl origin, OriginUrl::Parse(options->origin));
   ASSIGN_OR_RETURN(
       auto client,
@@ -13,11 +26,12 @@ absl::StatusOr<std::unique_ptr<ProxySource>> ProxySource::Create(net::EventLoop*
                                   .first_byte_timeout = FromSeconds(options->first_byte_timeout_s),
                                   .stall_timeout = FromSeconds(options->stall_timeout_s),
                                   .ca_file = options->ca_file}));
-  return std::unique_ptr<ProxySource>(
-      new ProxySource(options, std::move(origin), std::move(client)));
+  return std::unique_ptr<ProxySource>(new ProxySource(loop, options, segments, std::move(name),
+                                                      std::move(origin), std::move(client)));
 }
 
-ProxySource::ProxySource(const ProxyOptions* options, OriginUrl origin,
+ProxySource::ProxySource(net::EventLoop* loop, const ProxyOptions* options,
+                         SharedSegments* segments, std::string name, OriginUrl origin,
                          std::unique_ptr<OriginClient> client)
     : options_(options),
       origin_(std::move(origin)),
@@ -25,14 +39,18 @@ ProxySource::ProxySource(const ProxyOptions* options, OriginUrl origin,
       access_{.client = client_.get(),
               .counters = &counters_,
               .unknown_max = options->unknown_max,
-              .temp_folder = options->temp_folder} {}
+              .temp_folder = options->temp_folder},
+      cache_(loop, &access_, {.socket_paths = SocketPaths(*options), .name = std::move(name)},
+             segments, options->on_miss == OnMiss::kOrigin) {}
 
 std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> ProxySource::Lookup(
     const getfile::Request& request, getfile::LookupSink* sink) {
+  std::string key = origin_.Of(request.path, request.query);
+  if (cache_.up() && key.size() <= kKeyBytesMax) return cache_.Lookup(key, request.head, sink);
   if (options_->on_miss == OnMiss::kNotFound) {
     return getfile::LookupResult{{.status = getfile::AnswerStatus::kFileNotFound}, nullptr};
   }
-  return OriginBody::Ask(&access_, origin_.Of(request.path, request.query), request.head, sink);
+  return OriginBody::Ask(&access_, std::move(key), request.head, sink);
 }
 
 }  // namespace ds::ipc_proxy_cache

@@ -1,0 +1,602 @@
+#include "ipc_proxy_cache/proxy/key_fetch.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+#include "getfile/core/http_text.h"
+#include "ipc_proxy_cache/core/cache_control.h"
+#include "ipc_proxy_cache/proxy/cache_client.h"
+#include "ipc_proxy_cache/proxy/origin_answer.h"
+
+namespace ds::ipc_proxy_cache {
+namespace {
+
+using getfile::AnswerStatus;
+using std::chrono::seconds;
+
+constexpr int kAttemptsMax = 4;
+constexpr std::uint64_t kStageBytes = 256U << 10U;
+constexpr std::uint64_t kDiscardMax = 64U << 10U;
+/// Stands for "the origin says nothing"; the cache knows its own --ttl.
+constexpr seconds kUnsaid{(std::int64_t{1} << 31U) - 1};
+constexpr std::int64_t kSecond_ns = 1'000'000'000;
+
+CachePolicyOptions PolicyOptions() {
+  return {.ttl = kUnsaid, .negative_ttl = kUnsaid, .stale_if_error = seconds(0)};
+}
+
+Freshness FreshnessOf(const CacheDecision& decision, std::int64_t now_ns) {
+  // An answer older than this machine's clock is as old as that, with a shorter life.
+  const std::int64_t age_ns = decision.age.count() * kSecond_ns;
+  const std::int64_t before_zero_ns = std::max<std::int64_t>(age_ns - now_ns, 0);
+  Freshness freshness;
+  freshness.age_zero_ns = std::max<std::int64_t>(now_ns - age_ns, 0);
+  if (decision.storing != Storing::kStore) {
+    freshness.lifetime_ns = 0;
+  } else if (decision.lifetime != kUnsaid) {
+    freshness.lifetime_ns =
+        std::max<std::int64_t>(decision.lifetime.count() * kSecond_ns - before_zero_ns, 0);
+  }
+  freshness.stale_ns = decision.stale_while_revalidate.count() * kSecond_ns;
+  freshness.must_revalidate = decision.must_revalidate;
+  return freshness;
+}
+
+}  // namespace
+
+/// A client that waits. Once it is told, or fetches for itself, the KeyFetch knows it no more.
+class KeyFetch::Client final : public getfile::PendingLookup {
+ public:
+  Client(KeyFetch* owner, bool is_head, getfile::LookupSink* its_sink)
+      : fetch(owner), head(is_head), sink(its_sink) {
+    fetch->clients_.push_back(this);
+  }
+  ~Client() override {
+    if (fetch == nullptr) return;
+    fetch->clients_.remove(this);
+    fetch->Schedule();
+  }
+
+  KeyFetch* fetch;
+  const bool head;
+  getfile::LookupSink* const sink;
+  std::unique_ptr<getfile::PendingLookup> own;  ///< its own fetch
+};
+
+KeyFetch::KeyFetch(CacheClient* owner, std::string key) : owner_(owner), key_(std::move(key)) {}
+
+KeyFetch::~KeyFetch() {
+  for (Client* const client : clients_) client->fetch = nullptr;
+  owner_->desk().CancelWait(this);
+  if (scheduled_) owner_->loop()->CancelDefer(this);
+}
+
+std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> KeyFetch::Join(
+    bool head, getfile::LookupSink* sink) {
+  had_clients_ = true;
+  if (growth_ != nullptr) {
+    if (auto answer = owner_->AnswerFrom(object_, NextLabel(), CacheClient::NowNs(), growth_)) {
+      return *std::move(answer);
+    }
+  }
+  return std::make_unique<Client>(this, head, sink);
+}
+
+void KeyFetch::AwaitMemfd(std::uint64_t memfd) {
+  if (++attempts_ > kAttemptsMax) return PassOn();
+  state_ = State::kAwaitingMemfd;
+  owner_->AwaitMemfd(memfd, this);
+}
+
+void KeyFetch::AskCache(std::shared_ptr<const CachedObject> stale) {
+  if (++attempts_ > kAttemptsMax) return PassOn();
+  state_ = State::kAsking;
+  stale_ = std::move(stale);
+  owner_->link().Send(Want{.request = owner_->NextRequest(this), .reload = false, .key = key_});
+}
+
+void KeyFetch::OnOpened(bool gone) {
+  if (had_clients_ && clients_.empty()) return Finish();
+  const auto place = std::exchange(place_, std::nullopt);
+  if (!gone && place) return Resolve(*place);
+  LookAgain();
+}
+
+void KeyFetch::LookAgain() {
+  auto looked = owner_->link().view()->Lookup(key_);
+  if (const auto* needed = std::get_if<ReaderView::NeedsMemfd>(&looked)) {
+    return AwaitMemfd(needed->memfd);
+  }
+  const auto* hit = std::get_if<ReaderView::Hit>(&looked);
+  if (hit != nullptr && CacheClient::NowNs() < hit->entry.fresh_until_ns) {
+    return Serve(hit->object, hit->entry);
+  }
+  if (!owner_->ask_origin()) {
+    return TellAll({.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"},
+                   nullptr);
+  }
+  AskCache(hit != nullptr ? hit->object : nullptr);
+}
+
+void KeyFetch::OnAnswer(const Message& message) {
+  if (const auto* found = std::get_if<Found>(&message)) {
+    if (clients_.empty()) return Finish();
+    return Resolve(found->place);
+  }
+  if (const auto* follow = std::get_if<ds::ipc_proxy_cache::Follow>(&message)) {
+    Follow(follow->fill, follow->term);
+    return LeaveIfAbandoned();
+  }
+  const auto* lead = std::get_if<Lead>(&message);
+  if (lead == nullptr) return PassOn();  // Passed
+  state_ = State::kLeading;
+  fill_ = lead->fill;
+  term_ = lead->term;
+  label_ = Served::kMiss;
+  owner_->AddFill(fill_, this);
+  std::vector<std::string> conditions;
+  if (lead->stale && stale_ != nullptr) {
+    if (const auto stored = DecodeStoredFields(stale_->fields())) {
+      for (const auto& field : ConditionalFields(*stored)) {
+        conditions.push_back(fmt::format("{}: {}", field.name, field.value));
+      }
+    }
+  }
+  conditional_ = !conditions.empty();
+  BeginFetch(std::move(conditions));
+  LeaveIfAbandoned();
+}
+
+void KeyFetch::Follow(std::uint64_t fill, std::uint64_t term) {
+  if (fill_ != fill) owner_->AddFill(fill, this);
+  state_ = State::kFollowing;
+  fill_ = fill;
+  term_ = term;
+  if (label_ != Served::kMiss) label_ = Served::kCoalesced;
+  // What was fetched as a leader is of no use any more.
+  fetching_ = Fetching::kNothing;
+  fetch_.reset();
+  stage_.clear();
+  collected_.reset();
+  owner_->desk().CancelWait(this);
+}
+
+void KeyFetch::BeginFetch(std::vector<std::string> fields) {
+  fetching_ = Fetching::kHead;
+  origin_done_ = paused_ = ended_ = false;
+  stage_.clear();
+  collected_.reset();
+  discarded_ = 0;
+  negative_code_ = 0;
+  asked_unix_s_ = std::time(nullptr);
+  owner_->access()->counters->origin_fetches.Add();
+  fetch_ = owner_->access()->client->Begin(
+      {.url = key_, .head = false, .fields = std::move(fields)}, this);
+}
+
+void KeyFetch::ContinueAt(std::uint64_t offset) {
+  sent_ = offset;
+  length_ = object_->body_bytes();
+  const auto stored = DecodeStoredFields(object_->fields());
+  const auto validator = stored ? RangeValidator(*stored) : std::nullopt;
+  if (!validator) return SendEnd(Outcome::kBroken);
+  continuing_ = true;
+  BeginFetch({fmt::format("Range: bytes={}-", offset), "If-Range: " + *validator});
+}
+
+void KeyFetch::OnHead(const OriginHead& head) {
+  const std::vector<HttpField> fields = FieldsOf(head.fields);
+  const OriginAnswer answer{.status = head.code,
+                            .fields = fields,
+                            .requested_unix_s = asked_unix_s_,
+                            .received_unix_s = std::time(nullptr)};
+  if (continuing_) {
+    const auto range = RangeOf(fields);
+    const bool same =
+        head.code == 206 && range && range->first == sent_ && range->length == length_;
+    fetching_ = same ? Fetching::kStreaming : Fetching::kNothing;
+    if (!same) SendEnd(Outcome::kBroken);
+    return;
+  }
+  if (head.code == 200) return HandleContent(head, answer);
+  if (head.code == 304 && conditional_) return HandleNotModified(answer);
+  fetching_ = Fetching::kDiscarding;
+  failure_code_ = 502;
+  if (getfile::NearestStatus(head.code) == AnswerStatus::kFileNotFound) HandleNegative(answer);
+}
+
+void KeyFetch::HandleNegative(const OriginAnswer& answer) {
+  negative_code_ = answer.status;
+  const CacheDecision decision = DecideCaching(answer, PolicyOptions());
+  freshness_ = FreshnessOf(decision, CacheClient::NowNs());
+  fields_ =
+      EncodeStoredFields(View(KeepFields(answer.status, answer.received_unix_s, answer.fields)))
+          .value_or("");
+  if (fields_.empty()) freshness_.lifetime_ns = 0;
+}
+
+void KeyFetch::HandleNotModified(const OriginAnswer& answer) {
+  const auto stored = DecodeStoredFields(stale_->fields());
+  const auto refreshed = stored ? Refresh(*stored, answer, PolicyOptions()) : std::nullopt;
+  if (!refreshed || refreshed->decision.storing == Storing::kPass) {
+    conditional_ = false;
+    return BeginFetch({});
+  }
+  std::string fields = EncodeStoredFields(View(refreshed->fields)).value_or("");
+  if (fields == stale_->fields()) fields.clear();
+  fetching_ = Fetching::kNothing;
+  SendEnd(Outcome::kNotModified, FreshnessOf(refreshed->decision, CacheClient::NowNs()),
+          std::move(fields));
+}
+
+void KeyFetch::HandleContent(const OriginHead& head, const OriginAnswer& answer) {
+  const CacheDecision decision = DecideCaching(answer, PolicyOptions());
+  const auto length = LengthOf(answer.fields);
+  const Welcome& welcome = owner_->link().welcome();
+  if (decision.storing == Storing::kPass || length.value_or(0) > welcome.object_max) {
+    SendEnd(Outcome::kPass);
+    return PassOn(&head);
+  }
+  freshness_ = FreshnessOf(decision, CacheClient::NowNs());
+  fields_ =
+      *EncodeStoredFields(View(KeepFields(answer.status, answer.received_unix_s, answer.fields)));
+  const std::uint64_t insert_max =
+      std::min<std::uint64_t>(welcome.small_max, owner_->desk().payload_bytes());
+  if (!length || *length <= insert_max) {
+    fetching_ = Fetching::kCollecting;
+    collected_ = std::make_shared<CollectedBody>(owner_->access()->unknown_max,
+                                                 owner_->access()->temp_folder);
+    return;
+  }
+  fetching_ = Fetching::kStreaming;
+  SendBegin(*length);
+}
+
+bool KeyFetch::OnBody(std::string_view bytes) {
+  if (fetching_ == Fetching::kStreaming && stage_.size() >= kStageBytes) {
+    paused_ = true;
+    return false;
+  }
+  owner_->access()->counters->origin_bytes.Add(bytes.size());
+  switch (fetching_) {
+    case Fetching::kDiscarding:
+      discarded_ += bytes.size();
+      if (discarded_ > kDiscardMax) OnEnd(absl::OkStatus());
+      break;
+    case Fetching::kCollecting:
+      if (!collected_->Append(bytes).ok()) OnEnd(Unavailable("no room for a temporary file"));
+      break;
+    case Fetching::kStreaming:
+      stage_ += bytes;
+      Schedule();
+      break;
+    case Fetching::kNothing:
+    case Fetching::kHead:
+      break;
+  }
+  return true;
+}
+
+void KeyFetch::OnEnd(absl::Status status) {
+  fetch_.reset();
+  switch (fetching_) {
+    case Fetching::kDiscarding:
+      fetching_ = Fetching::kNothing;
+      if (negative_code_ == 0) return SendEnd(Outcome::kBroken);
+      return SendEnd(Outcome::kNegative, freshness_, fields_);
+    case Fetching::kNothing:
+      return;
+    case Fetching::kHead:
+    case Fetching::kCollecting:
+    case Fetching::kStreaming:
+      break;
+  }
+  if (!status.ok()) {
+    owner_->access()->counters->origin_failures.Add();
+    failure_code_ = GatewayCode(status);
+    fetching_ = Fetching::kNothing;
+    return SendEnd(Outcome::kBroken);
+  }
+  origin_done_ = true;
+  if (fetching_ == Fetching::kCollecting) return HandleCollected();
+  Pump();
+}
+
+/// All of it is here: now the length is known.
+void KeyFetch::HandleCollected() {
+  const Welcome& welcome = owner_->link().welcome();
+  length_ = collected_->size();
+  if (length_ > welcome.object_max) {
+    SendEnd(Outcome::kPass);
+    return;  // served from here at ENDED
+  }
+  if (length_ > std::min<std::uint64_t>(welcome.small_max, owner_->desk().payload_bytes())) {
+    fetching_ = Fetching::kStreaming;
+    return SendBegin(length_);
+  }
+  Pump();
+}
+
+void KeyFetch::SendBegin(std::uint64_t length) {
+  length_ = length;
+  sent_ = 0;
+  owner_->link().Send(Begin{
+      .fill = fill_, .term = term_, .length = length, .freshness = freshness_, .fields = fields_});
+}
+
+void KeyFetch::SendEnd(Outcome outcome, const Freshness& freshness, std::string fields) {
+  if (ended_) return;
+  ended_ = true;
+  owner_->link().Send(End{.fill = fill_,
+                          .term = term_,
+                          .outcome = outcome,
+                          .freshness = freshness,
+                          .fields = std::move(fields)});
+}
+
+std::uint64_t KeyFetch::bytes_come() const {
+  return collected_ != nullptr ? collected_->size() : sent_ + stage_.size();
+}
+
+std::optional<Segment> KeyFetch::FillSegment() {
+  if (!owner_->MayHandOver(this)) return std::nullopt;
+  SegmentDesk& desk = owner_->desk();
+  desk.CancelWait(this);
+  const auto lease = desk.Acquire(this);
+  if (!lease) return std::nullopt;
+  const std::uint64_t bytes = std::min<std::uint64_t>(desk.payload_bytes(), bytes_come() - sent_);
+  const std::span<std::byte> payload = desk.memory().Payload(*lease);
+  if (collected_ != nullptr) {
+    const std::string piece = collected_->Read(sent_, bytes);
+    std::ranges::copy(std::as_bytes(std::span(piece)), payload.begin());
+  } else {
+    std::ranges::copy(std::as_bytes(std::span(stage_).first(bytes)), payload.begin());
+    stage_.erase(0, bytes);
+  }
+  return Segment{.index = lease->segment, .token = lease->token, .bytes = bytes};
+}
+
+/// Hands over what has come, as far as there are segments.
+void KeyFetch::Pump() {
+  if (state_ != State::kLeading || ended_) return;
+  const auto handed_over = [&](const Segment& segment) {
+    sent_ += segment.bytes;
+    owner_->desk().HandOver({.segment = segment.index, .token = segment.token});
+    owner_->NoteHandedOver();
+  };
+  if (fetching_ == Fetching::kCollecting && origin_done_) {
+    std::optional<Segment> segment;
+    sent_ = 0;
+    if (length_ > 0 && !(segment = FillSegment())) return;
+    ended_ = true;
+    owner_->link().Send(Insert{.fill = fill_,
+                               .term = term_,
+                               .segment = segment,
+                               .freshness = freshness_,
+                               .fields = fields_});
+    if (segment) handed_over(*segment);
+    return;
+  }
+  if (fetching_ != Fetching::kStreaming || growth_ == nullptr) return;
+  while (sent_ < bytes_come()) {
+    const auto segment = FillSegment();
+    if (!segment) break;
+    owner_->link().Send(Data{.fill = fill_, .term = term_, .offset = sent_, .segment = *segment});
+    handed_over(*segment);
+  }
+  if (paused_ && stage_.size() <= kStageBytes / 2) {
+    paused_ = false;
+    if (fetch_ != nullptr) fetch_->Resume();
+  }
+  if (origin_done_ && sent_ == bytes_come()) {
+    SendEnd(sent_ == length_ ? Outcome::kComplete : Outcome::kBroken);
+  }
+}
+
+void KeyFetch::OnTaken() {
+  if (growth_ != nullptr) growth_->waiters.Wake(object_->Body().size());
+  Pump();
+}
+
+void KeyFetch::OnFillMessage(const Message& message) {
+  if (const auto* begun = std::get_if<Begun>(&message)) return HandleBegun(*begun);
+  if (const auto* ended = std::get_if<Ended>(&message)) return HandleEnded(*ended);
+  if (std::holds_alternative<Progress>(message)) return OnTaken();
+  if (const auto* follow = std::get_if<ds::ipc_proxy_cache::Follow>(&message)) {
+    return Follow(follow->fill, follow->term);
+  }
+  if (const auto* promote = std::get_if<Promote>(&message)) {
+    state_ = State::kLeading;
+    term_ = promote->term;
+    ended_ = continuing_ = conditional_ = false;
+    if (growth_ != nullptr) return ContinueAt(promote->offset);
+    BeginFetch({});
+  }
+}
+
+void KeyFetch::HandleBegun(const Begun& begun) {
+  auto object = owner_->link().view()->ObjectAt(begun.memfd, 0, key_);
+  if (!object.ok() || !DecodeStoredFields((*object)->fields())) {
+    return owner_->link().Break("a BEGUN without its object");
+  }
+  object_ = *std::move(object);
+  growth_ = std::make_shared<ObjectGrowth>();
+  while (!clients_.empty()) {
+    Tell(clients_.front(),
+         *owner_->AnswerFrom(object_, NextLabel(), CacheClient::NowNs(), growth_));
+  }
+  Pump();
+}
+
+void KeyFetch::HandleEnded(const Ended& ended) {
+  owner_->RemoveFill(fill_);
+  fill_ = 0;
+  state_ = State::kNew;
+  fetching_ = Fetching::kNothing;
+  fetch_.reset();
+  if (growth_ != nullptr) {
+    growth_->End(ended.outcome == Outcome::kComplete ? ObjectGrowth::State::kWhole
+                                                     : ObjectGrowth::State::kBroken);
+    return Finish();
+  }
+  if (clients_.empty()) return Finish();
+  switch (ended.outcome) {
+    case Outcome::kBroken:
+      return ServeFailure();
+    case Outcome::kPass:
+      if (origin_done_ && collected_ != nullptr) {
+        const auto stored = DecodeStoredFields(fields_);
+        const getfile::ContentFields fields = ContentFieldsOf(*stored);
+        return TellAll({.status = AnswerStatus::kOk,
+                        .length = collected_->size(),
+                        .fields = &fields,
+                        .http_fields = "X-Cache: PASS\r\n"},
+                       collected_);
+      }
+      return PassOn();
+    case Outcome::kNegative:
+      if (ended.place) return Resolve(*ended.place);
+      return TellAll({.status = AnswerStatus::kFileNotFound,
+                      .http_code = negative_code_ != 0 ? negative_code_ : 404,
+                      .http_fields = "X-Cache: MISS\r\n"},
+                     nullptr);
+    case Outcome::kComplete:
+    case Outcome::kNotModified:
+      if (ended.place) return Resolve(*ended.place);
+      return LookAgain();
+  }
+}
+
+void KeyFetch::Resolve(const Place& place) {
+  auto object = owner_->link().view()->ObjectAt(place.memfd, place.record_offset, key_);
+  if (object.ok()) {
+    return Serve(*object, {.memfd = place.memfd,
+                           .record_offset = place.record_offset,
+                           .flags = place.flags,
+                           .fresh_until_ns = place.fresh_until_ns,
+                           .stale_until_ns = place.stale_until_ns,
+                           .age_zero_ns = place.age_zero_ns});
+  }
+  if (object.status().code() != absl::StatusCode::kNotFound) return PassOn();
+  place_ = place;
+  AwaitMemfd(place.memfd);
+}
+
+Served KeyFetch::NextLabel() {
+  // One request had it fetched; the others of this worker came along.
+  if (label_ == Served::kMiss && std::exchange(labelled_, true)) return Served::kCoalesced;
+  return label_;
+}
+
+void KeyFetch::Serve(const std::shared_ptr<const CachedObject>& object, const IndexEntry& entry) {
+  while (!clients_.empty()) {
+    auto answer = owner_->AnswerFrom(object, NextLabel(), entry.age_zero_ns, nullptr);
+    if (!answer) return PassOn();
+    Tell(clients_.front(), *answer);
+  }
+  Finish();
+}
+
+/// RFC 5861 section 4: what is stale is better than an error, if the origin has allowed it.
+bool KeyFetch::ServeStale() {
+  auto looked = owner_->link().view()->Lookup(key_);
+  const auto* hit = std::get_if<ReaderView::Hit>(&looked);
+  if (hit == nullptr || (hit->entry.flags & IndexEntry::kMustRevalidate) != 0) return false;
+  const auto stored = DecodeStoredFields(hit->object->fields());
+  if (!stored) return false;
+  CacheControl control;
+  for (const HttpField& field : ListFields(*stored)) {
+    if (getfile::EqualsIgnoringCase(field.name, "cache-control")) control.Add(field.value);
+  }
+  const std::int64_t allowed_ns = control.stale_if_error.value_or(seconds(0)).count() * kSecond_ns;
+  if (CacheClient::NowNs() >= hit->entry.fresh_until_ns + allowed_ns) return false;
+  label_ = Served::kStale;
+  Serve(hit->object, hit->entry);
+  return true;
+}
+
+void KeyFetch::ServeFailure() {
+  if (ServeStale()) return;
+  TellAll({.status = AnswerStatus::kError,
+           .http_code = failure_code_,
+           .http_fields = "X-Cache: MISS\r\n"},
+          nullptr);
+}
+
+void KeyFetch::TellAll(getfile::LookupAnswer answer, const std::shared_ptr<getfile::Body>& body) {
+  while (!clients_.empty()) {
+    owner_->access()->counters->served[static_cast<std::size_t>(NextLabel())].Add();
+    Tell(clients_.front(), {answer, body});
+  }
+  Finish();
+}
+
+void KeyFetch::PassOn(const OriginHead* head) {
+  if (!owner_->ask_origin()) {
+    return TellAll({.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"},
+                   nullptr);
+  }
+  auto fetch = std::move(fetch_);
+  const auto clients = std::exchange(clients_, {});
+  Finish();
+  for (Client* const client : clients) client->fetch = nullptr;
+  // The first may be told at once, and be destroyed by that.
+  for (auto client = clients.rbegin(); client != clients.rend(); ++client) {
+    if (*client == clients.front() && head != nullptr && fetch != nullptr) {
+      OriginBody::Adopt(owner_->access(), key_, std::move(fetch), *head, (*client)->sink,
+                        &(*client)->own);
+    } else {
+      (*client)->own = OriginBody::Ask(owner_->access(), key_, (*client)->head, (*client)->sink);
+    }
+  }
+}
+
+/// Destroys the client.
+void KeyFetch::Tell(Client* client, const getfile::LookupResult& result) {
+  client->fetch = nullptr;
+  clients_.remove(client);
+  client->sink->OnLookup(result);
+}
+
+void KeyFetch::OnCacheGone() {
+  fill_ = 0;
+  if (growth_ == nullptr) return PassOn();
+  growth_->End(ObjectGrowth::State::kAlone);
+  Finish();
+}
+
+void KeyFetch::Schedule() {
+  if (scheduled_) return;
+  scheduled_ = true;
+  owner_->loop()->Defer(this);
+}
+
+void KeyFetch::OnEvents(std::uint32_t /*events*/) {
+  scheduled_ = false;
+  Pump();
+  LeaveIfAbandoned();
+}
+
+void KeyFetch::LeaveIfAbandoned() {
+  const bool somebody =
+      !had_clients_ || !clients_.empty() || (growth_ != nullptr && growth_->readers > 0);
+  // The answer to a WANT is waited for: a link has one of a key at a time.
+  if (somebody || fill_ == 0) return;
+  owner_->link().Send(Leave{fill_});
+  Finish();
+}
+
+void KeyFetch::Finish() {
+  if (state_ == State::kOver) return;
+  state_ = State::kOver;
+  if (fill_ != 0) owner_->RemoveFill(fill_);
+  fill_ = 0;
+  fetch_.reset();
+  owner_->desk().CancelWait(this);
+  owner_->Drop(this);
+}
+
+}  // namespace ds::ipc_proxy_cache
