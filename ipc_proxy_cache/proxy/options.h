@@ -24,7 +24,8 @@ inline constexpr std::pair<const char*, OnMiss> kOnMissNames[] = {{"origin", OnM
 struct ProxyOptions {
   getfile::FrontOptions front;
   std::string origin;                          ///< URL
-  std::string cache_socket;                    ///< empty: where a cache's socket may be
+  std::string cache_socket;                    ///< empty: the default places
+  std::string runtime_dir;                     ///< $XDG_RUNTIME_DIR, for those
   std::optional<std::uint64_t> segments;       ///< given: content travels through segments
   std::optional<std::uint64_t> segment_bytes;  ///< of each, header included; the same
   OnMiss on_miss = OnMiss::kOrigin;

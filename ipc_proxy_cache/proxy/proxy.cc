@@ -15,11 +15,18 @@ absl::StatusOr<daemon::Started> Proxy::Start(const ProxyOptions& options,
                                              daemon::Metrics* metrics) {
   RETURN_IF_ERROR(options.Validate());
   std::unique_ptr<Proxy> proxy(new Proxy(options));
+  ASSIGN_OR_RETURN(proxy->segments_, SharedSegments::Create(options.geometry()));
+  std::optional<absl::StatusOr<std::string>> cache;  // its socket, as the first worker sees it
   const auto make_source =
-      [raw = proxy.get()](
+      [&, raw = proxy.get()](
           net::EventLoop* loop) -> absl::StatusOr<std::unique_ptr<getfile::ContentSource>> {
-    ASSIGN_OR_RETURN(auto source, ProxySource::Create(loop, &raw->options_));
+    ASSIGN_OR_RETURN(auto source,
+                     ProxySource::Create(loop, &raw->options_, raw->segments_.get(),
+                                         fmt::format("getfile-proxy {} worker-{}", ::getpid(),
+                                                     raw->sources_.size())));
     raw->sources_.push_back(source.get());
+    auto path = source->Start();
+    if (!cache) cache = std::move(path);
     return source;
   };
   // A client that waits for the origin has a connection at either side.
@@ -35,7 +42,7 @@ absl::StatusOr<daemon::Started> Proxy::Start(const ProxyOptions& options,
   daemon::Started started;
   started.listen = proxy->front_->listen();
   if (!cache->ok()) {
-    spdlog::info("{}; serving from the origin until there is one", Message(cache->status()));
+    spdlog::info("{}; serving from the origin until there is one", ds::Message(cache->status()));
   }
   started.keys.emplace_back("cache", cache->value_or("none"));
   started.service = std::move(proxy);

@@ -14,9 +14,8 @@
 
 namespace ds::ipc_proxy_cache {
 
-/// Where a worker of getfile-proxy takes its bytes from: the cache if there is one, else
-/// the origin. Belongs to the worker's
-/// thread, but for the counters.
+/// Where a worker of getfile-proxy takes its bytes from: the cache if there is one, else the
+/// origin. Belongs to the worker's thread, but for the counters.
 class ProxySource final : public getfile::ContentSource {
  public:
   /// The pointers must outlive the source. `name`: for the cache's status.
