@@ -11,6 +11,7 @@
 #include "common/base/http_date.h"
 #include "common/fs/read_file.h"
 #include "getfile/core/content_list.h"
+#include "getfile/server/media_types.h"
 #include "ipc_proxy_cache/core/stored_fields.h"
 
 namespace ds::ipc_proxy_cache {
@@ -58,6 +59,8 @@ absl::StatusOr<PinnedContent> ReadPinned(const PinnedFile& file, std::uint64_t b
   ASSIGN_OR_RETURN(content.body, fs::ReadFile(file.file, bytes_max));
   const StoredFields fields{.status = 200,
                             .date_unix_s = status.st_mtime,
+                            .content_type = getfile::MediaTypes::OfThisMachine().TypeOf(
+                                std::filesystem::path(file.file).filename().string()),
                             .last_modified = FormatHttpDate(status.st_mtime)};
   content.fields = EncodeStoredFields(View(fields)).value();
   return content;
