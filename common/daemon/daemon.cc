@@ -237,6 +237,7 @@ Daemon::Wake Daemon::WaitForEvent(int work_done_fd, bool serving) {
 absl::Status Daemon::PrintReadyLine(const Started& started, const net::Endpoint* metrics) {
   std::vector<std::string> listen;
   for (const auto& endpoint : started.listen) listen.push_back(endpoint.ToString());
+  for (const auto& path : started.listen_paths) listen.push_back("unix:" + path);
   std::string line =
       fmt::format("READY {} listen={} pid={}", info_.name, fmt::join(listen, ","), ::getpid());
   if (metrics != nullptr) line += fmt::format(" metrics={}", metrics->ToString());

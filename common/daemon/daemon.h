@@ -47,6 +47,7 @@ struct Started {
   std::unique_ptr<Service> service;
   std::vector<net::Endpoint> listen;                        ///< for the ready line, first one first
   std::vector<std::pair<std::string, std::string>> keys{};  ///< further keys of the ready line
+  std::vector<std::string> listen_paths{};                  ///< Unix sockets, behind `listen`
 };
 
 /// The frame that all daemons share: options and options file, logging, metrics, ready line and

@@ -10,6 +10,18 @@ void HoldingTable::Hold(std::uint64_t link, std::uint64_t memfd) {
   holders_[memfd].insert(link);
 }
 
+std::uint64_t HoldingTable::RetiredBytesOf(std::uint64_t link) const {
+  const auto held = links_.find(link);
+  if (held == links_.end()) return 0;
+  std::uint64_t bytes = 0;
+  for (const std::uint64_t memfd : held->second) {
+    if (const auto retired = retired_.find(memfd); retired != retired_.end()) {
+      bytes += retired->second;
+    }
+  }
+  return bytes;
+}
+
 bool HoldingTable::Holds(std::uint64_t link, std::uint64_t memfd) const {
   const auto held = links_.find(link);
   return held != links_.end() && held->second.contains(memfd);

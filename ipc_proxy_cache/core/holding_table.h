@@ -27,6 +27,8 @@ class HoldingTable {
 
   /// Of memfds that were retired and are held by some link: each once, however many hold it.
   std::uint64_t retired_bytes() const { return retired_bytes_; }
+  /// Those that this link holds, whoever else does.
+  std::uint64_t RetiredBytesOf(std::uint64_t link) const;
   bool Holds(std::uint64_t link, std::uint64_t memfd) const;
 
  private:

@@ -490,7 +490,8 @@ struct Released {
   friend bool operator==(const Released&, const Released&) = default;
 };
 
-/// Something that the link holds is in the live table no more.
+/// Something that the link holds is in the live table no more. Answered by Released, of whatever can
+/// be let go now, maybe nothing; the link is sent no other Retired before.
 struct Retired {
   static constexpr std::uint16_t kType = 22;
   static constexpr Sender kSender = Sender::kCache;
@@ -533,7 +534,8 @@ enum class Part : std::uint8_t {
 };
 inline constexpr std::uint8_t kPartCount = 2;
 
-/// Asks for bytes of an object, to be written into `segment`. Answered by Copied.
+/// Asks for bytes of an object, to be written into `segment`. Answered by Copied. From the first
+/// one on the link holds the memfd, as after Opened, until it says Released.
 struct Copy {
   static constexpr std::uint16_t kType = 24;
   static constexpr Sender kSender = Sender::kLink;

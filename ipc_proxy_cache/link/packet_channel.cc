@@ -23,8 +23,7 @@ PacketChannel::PacketChannel(net::EventLoop* loop, UniqueFd socket, Sender peer,
 
 PacketChannel::~PacketChannel() {
   if (destroyed_ != nullptr) *destroyed_ = true;
-  if (deferred_) loop_->CancelDefer(this);
-  if (socket_ && watched_ != 0) loop_->Remove(socket_.get(), this);
+  Close();
 }
 
 absl::Status PacketChannel::Start() {
@@ -136,13 +135,18 @@ void PacketChannel::Fail(absl::Status why) {
 }
 
 void PacketChannel::End(const absl::Status& why) {
+  Close();
+  receiver_->OnLinkEnd(why);
+}
+
+void PacketChannel::Close() {
+  if (!socket_) return;
   if (deferred_) loop_->CancelDefer(this);
   deferred_ = false;
   if (watched_ != 0) loop_->Remove(socket_.get(), this);
   watched_ = 0;
   socket_.Reset();
   queue_.clear();
-  receiver_->OnLinkEnd(why);
 }
 
 void PacketChannel::Watch(std::uint32_t events) {

@@ -52,7 +52,10 @@ class PacketChannel final : private net::EventLoop::Watcher {
   /// Receives what has arrived by now, before something is decided by the clock.
   void ReceiveArrived();
 
-  /// False after OnLinkEnd().
+  /// Ends the link; OnLinkEnd() does not come any more.
+  void Close();
+
+  /// False after OnLinkEnd() and Close().
   bool open() const { return static_cast<bool>(socket_); }
   std::size_t queued() const { return queue_.size(); }
 

@@ -38,6 +38,8 @@ class EvictingStore {
   const Store& store() const { return store_; }
   /// For accesses and counters only.
   Policy& policy() { return policy_; }
+  /// Objects that had to make room for others.
+  std::uint64_t evicted() const { return evicted_; }
 
   /// False if it passes through; then the key has nothing any more. A fill of the key that is under
   /// way goes on for its followers, unpublished.
@@ -110,6 +112,7 @@ class EvictingStore {
     for (const KeyHash& victim : insertion.evicted) {
       // A window that is smaller than the newcomer may give it up at once.
       if (victim == hash) admitted = false;
+      if (victim != hash) ++evicted_;
       wanted_.erase(victim);
       store_.Evict(victim);
     }
@@ -124,6 +127,7 @@ class EvictingStore {
       const std::optional<KeyHash> victim = LeastValued(store_.index().Occupants(hash));
       if (!victim) return false;
       Evict(*victim);
+      ++evicted_;
     }
   }
 
@@ -142,6 +146,7 @@ class EvictingStore {
 
   Store store_;
   Policy policy_;
+  std::uint64_t evicted_ = 0;
   struct HashBits {
     std::size_t operator()(const KeyHash& hash) const { return hash.low; }
   };

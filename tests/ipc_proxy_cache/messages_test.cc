@@ -191,7 +191,7 @@ TEST(MessagesTest, MalformedPacketsAreRefused) {
       {"version 0", Le(16, 2) + Le(0, 2) + Le(8, 4)},
       {"version 2", Le(16, 2) + Le(2, 2) + Le(8, 4)},
       {"type 0", Framed(0, "")},
-      {"type beyond the last", Framed(30, "")},
+      {"type beyond the last", Framed(31, "")},
       {"type with a high byte", Framed(16 + 256, "")},
       {"length of less", Le(16, 2) + Le(1, 2) + Le(7, 4)},
       {"length of more", Le(16, 2) + Le(1, 2) + Le(9, 4)},
