@@ -156,7 +156,7 @@ TEST_F(CachedTest, StoppedToolDoesNotSlowOthers) {
   DaemonProcess cache(Options());
   ASSERT_TRUE(cache.StartAndWaitReady().ok());
   std::vector<UniqueFd> stopped;  // they never read
-  const std::string hello("\x01\0\x01\0\x19\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 25);
+  const std::string hello = std::string("\x01\0\x01\0\x19\0\0\0", 8) + std::string(17, '\0');
   const std::string open("\x13\0\x01\0\x10\0\0\0\x01\0\0\0\0\0\0\0", 16);
   for (int i = 0; i < 20; ++i) {
     stopped.push_back(Connect());
