@@ -80,9 +80,9 @@ struct Place {
 
 /// What RFC 9111 allows with an answer, as its leader has read it.
 struct Freshness {
-  std::int64_t age_zero_ns = 0;             ///< when its age was 0
-  std::optional<std::int64_t> lifetime_ns;  ///< from there; none: the origin says nothing, --ttl
-  std::int64_t stale_ns = 0;                ///< after that, while somebody revalidates
+  std::int64_t age_zero_ns = 0;               ///< when its age was 0
+  std::optional<std::int64_t> lifetime_ns{};  ///< from there; none: the origin says nothing, --ttl
+  std::int64_t stale_ns = 0;                  ///< after that, while somebody revalidates
   bool must_revalidate = false;
 
   template <typename Self, typename Codec>
@@ -170,7 +170,7 @@ struct Found {
   static constexpr Sender kSender = Sender::kCache;
 
   std::uint64_t request = 0;
-  Place place;
+  Place place{};
 
   template <typename Self, typename Codec>
   static void Visit(Self& self, Codec& codec) {
@@ -187,8 +187,8 @@ struct Lead {
 
   std::uint64_t request = 0;
   std::uint64_t fill = 0;
-  std::uint64_t term = 0;      ///< grows with each leader of the fill
-  std::optional<Place> stale;  ///< an older version, to be revalidated
+  std::uint64_t term = 0;        ///< grows with each leader of the fill
+  std::optional<Place> stale{};  ///< an older version, to be revalidated
 
   template <typename Self, typename Codec>
   static void Visit(Self& self, Codec& codec) {
@@ -242,7 +242,7 @@ struct Begin {
   std::uint64_t fill = 0;
   std::uint64_t term = 0;
   std::uint64_t length = 0;  ///< of the body, bytes
-  Freshness freshness;
+  Freshness freshness{};
   std::string fields{};  ///< what HTTP says; opaque to the cache
 
   template <typename Self, typename Codec>
@@ -280,8 +280,8 @@ struct Insert {
 
   std::uint64_t fill = 0;
   std::uint64_t term = 0;
-  std::optional<Segment> segment;  ///< none: the body is empty
-  Freshness freshness;
+  std::optional<Segment> segment{};  ///< none: the body is empty
+  Freshness freshness{};
   std::string fields{};
 
   template <typename Self, typename Codec>
@@ -303,7 +303,7 @@ struct Data {
   std::uint64_t fill = 0;
   std::uint64_t term = 0;
   std::uint64_t offset = 0;  ///< in the body
-  Segment segment;
+  Segment segment{};
 
   template <typename Self, typename Codec>
   static void Visit(Self& self, Codec& codec) {
@@ -367,8 +367,8 @@ struct End {
   std::uint64_t fill = 0;
   std::uint64_t term = 0;
   Outcome outcome = Outcome::kBroken;
-  Freshness freshness;   ///< counts for kNotModified and kNegative
-  std::string fields{};  ///< of the record, for kNegative; for kNotModified empty: as before
+  Freshness freshness{};  ///< counts for kNotModified and kNegative
+  std::string fields{};   ///< of the record, for kNegative; for kNotModified empty: as before
 
   template <typename Self, typename Codec>
   static void Visit(Self& self, Codec& codec) {
@@ -388,7 +388,7 @@ struct Ended {
 
   std::uint64_t fill = 0;
   Outcome outcome = Outcome::kBroken;
-  std::optional<Place> place;  ///< where it was published, if it was
+  std::optional<Place> place{};  ///< where it was published, if it was
 
   template <typename Self, typename Codec>
   static void Visit(Self& self, Codec& codec) {
@@ -490,8 +490,8 @@ struct Released {
   friend bool operator==(const Released&, const Released&) = default;
 };
 
-/// Something that the link holds is in the live table no more. Answered by Released, of whatever can
-/// be let go now, maybe nothing; the link is sent no other Retired before.
+/// Something that the link holds is in the live table no more. Answered by Released, of whatever
+/// can be let go now, maybe nothing; the link is sent no other Retired before.
 struct Retired {
   static constexpr std::uint16_t kType = 22;
   static constexpr Sender kSender = Sender::kCache;
@@ -544,7 +544,7 @@ struct Copy {
   std::uint64_t record_offset = 0;
   Part part = Part::kBody;
   std::uint64_t offset = 0;  ///< in that part
-  Segment segment;
+  Segment segment{};
 
   template <typename Self, typename Codec>
   static void Visit(Self& self, Codec& codec) {
