@@ -1,0 +1,265 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "tests/getfile/getfile_server.h"
+#include "tests/getfile/http_reply.h"
+#include "tests/harness/daemon_process.h"
+#include "tests/harness/eventually.h"
+#include "tests/harness/fake_server.h"
+#include "tests/harness/raw_peer.h"
+#include "tests/harness/temp_dir.h"
+
+// getfile-proxy and getfile-cached together, before an origin that does what the test says.
+
+namespace ds::ipc_proxy_cache {
+namespace {
+
+using getfile::Answers;
+using getfile::Content;
+using getfile::Get;
+using getfile::HttpReply;
+using testing::DaemonProcess;
+using testing::Eventually;
+using testing::FakeServer;
+using testing::kDeadline;
+using testing::RawPeer;
+
+std::string HttpOk(std::string_view body, std::string_view fields = "") {
+  return fmt::format("HTTP/1.1 200 OK\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{}",
+                     fields, body.size(), body);
+}
+
+class ProxyCacheTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<DaemonProcess> Cache(std::vector<std::string> flags = {}) {
+    flags.insert(flags.end(), {"--socket", socket()});
+    return Started("getfile-cached", std::move(flags));
+  }
+  std::unique_ptr<DaemonProcess> Proxy(std::uint16_t origin, std::vector<std::string> flags = {}) {
+    flags.insert(flags.end(), {"-s", fmt::format("127.0.0.1:{}", origin), "-p", "0", "-t", "1",
+                               "--cache-socket", socket()});
+    return Started("getfile-proxy", std::move(flags));
+  }
+  std::string socket() const { return folder_.path("cache.sock"); }
+
+  static std::string Ask(std::string_view path) {
+    return fmt::format("GET {} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", path);
+  }
+  static HttpReply Http(DaemonProcess& proxy, std::string_view path) {
+    const auto received = RawPeer::Exchange(proxy.host(), proxy.port(), Ask(path));
+    const auto replies = getfile::ReadReplies(received.bytes);
+    return replies.size() == 1 ? replies[0] : HttpReply{.code = 0, .body = received.bytes};
+  }
+  /// As soon as the proxy has found its cache: until then answers pass.
+  static HttpReply HttpLinked(DaemonProcess& proxy, std::string_view path) {
+    EXPECT_TRUE(Eventually(kDeadline, "the proxy has a cache",
+                           [&] { return Http(proxy, "/linked").Field("X-Cache") != "PASS"; }));
+    return Http(proxy, path);
+  }
+
+ private:
+  static std::unique_ptr<DaemonProcess> Started(const char* program,
+                                                std::vector<std::string> flags) {
+    auto process =
+        std::make_unique<DaemonProcess>(DaemonProcess::Options{program, std::move(flags)});
+    if (const absl::Status ready = process->StartAndWaitReady(); !ready.ok()) {
+      ADD_FAILURE() << ready;
+      std::abort();
+    }
+    return process;
+  }
+
+  const testing::TempDir folder_;
+};
+
+class ProxyCacheSizesTest : public ProxyCacheTest,
+                            public ::testing::WithParamInterface<std::size_t> {};
+
+TEST_P(ProxyCacheSizesTest, WhatOneProxyHasFetchedAnotherHits) {
+  const std::string content = Content(GetParam());
+  FakeServer origin({FakeServer::Answer(HttpOk(content, "ETag: \"1\"\r\n"))});
+  const auto cache = Cache();
+  const auto first = Proxy(origin.port());
+  const auto second = Proxy(origin.port());
+  EXPECT_EQ(first->Key("cache"), socket());
+  const HttpReply warm = HttpLinked(*second, "/a");
+  EXPECT_TRUE(warm.body == content);
+  const std::size_t fetches = origin.requests().size();
+  const HttpReply hit = HttpLinked(*first, "/a");
+  EXPECT_EQ(hit.code, 200);
+  EXPECT_EQ(hit.Field("X-Cache"), "HIT");
+  EXPECT_EQ(hit.Field("ETag"), "\"1\"");
+  EXPECT_TRUE(hit.body == content);
+  EXPECT_EQ(origin.requests().size(), fetches);
+  EXPECT_THAT(RawPeer::Exchange(first->host(), first->port(), Get("/a")),
+              Answers(getfile::Ok(content)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, ProxyCacheSizesTest,
+                         ::testing::Values(0, 1, 560, 16384, 16385, 65472, 65473, 262144, 1'000'001,
+                                           16U << 20U));
+
+TEST_F(ProxyCacheTest, AFollowerStreamsWhileTheLeaderFetches) {
+  const std::string content = Content(1'000'000);
+  std::promise<void> go_on;
+  FakeServer origin({[&](FakeServer::Conversation& conversation) {
+    conversation.ReadRequest();
+    const std::string answer = HttpOk(content);
+    conversation.Send(answer.substr(0, 500'000));
+    go_on.get_future().wait();
+    conversation.Send(answer.substr(500'000));
+  }});
+  const auto cache = Cache();
+  const auto first = Proxy(origin.port());
+  const auto second = Proxy(origin.port());
+  std::vector<RawPeer> peers;
+  for (DaemonProcess* const proxy : {first.get(), second.get(), first.get()}) {
+    peers.push_back(RawPeer::Connect(proxy->host(), proxy->port()).value());
+    ASSERT_TRUE(peers.back().Send(Get("/a")));
+    EXPECT_EQ(peers.back().Read(400'000).bytes.size(), 400'000U);
+  }
+  go_on.set_value();
+  for (RawPeer& peer : peers) {
+    EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content).substr(400'000));
+  }
+  EXPECT_EQ(origin.requests().size(), 1U);
+}
+
+TEST_F(ProxyCacheTest, WhenTheLeaderDiesAFollowerGoesOnByRange) {
+  const std::string content = Content(1'000'000);
+  FakeServer origin({[&](FakeServer::Conversation& conversation) {
+                       conversation.ReadRequest();
+                       conversation.Send(HttpOk(content, "ETag: \"1\"\r\n").substr(0, 500'000));
+                       conversation.WaitForEnd();
+                     },
+                     [&](FakeServer::Conversation& conversation) {
+                       const std::string request = conversation.ReadRequest();
+                       EXPECT_THAT(request, ::testing::HasSubstr("If-Range: \"1\"\r\n"));
+                       const std::size_t at = request.find("Range: bytes=") + 13;
+                       const std::size_t first = std::stoul(request.substr(at));
+                       conversation.Send(
+                           fmt::format("HTTP/1.1 206 P\r\nContent-Range: bytes {}-999999/1000000"
+                                       "\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                                       first, content.size() - first) +
+                           content.substr(first));
+                     }});
+  const auto cache = Cache();
+  const auto leader = Proxy(origin.port());
+  const auto follower = Proxy(origin.port());
+  RawPeer lost = RawPeer::Connect(leader->host(), leader->port()).value();
+  ASSERT_TRUE(lost.Send(Get("/a")));
+  EXPECT_EQ(lost.Read(400'000).bytes.size(), 400'000U);
+  RawPeer peer = RawPeer::Connect(follower->host(), follower->port()).value();
+  ASSERT_TRUE(peer.Send(Get("/a")));
+  EXPECT_EQ(peer.Read(400'000).bytes.size(), 400'000U);
+  leader->Kill();
+  EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content).substr(400'000));
+  EXPECT_EQ(Http(*follower, "/a").Field("X-Cache"), "HIT");
+}
+
+TEST_F(ProxyCacheTest, WhenTheCacheDiesAnswersAreFinishedByRange) {
+  const std::string content = Content(1'000'000);
+  FakeServer origin(
+      {[&](FakeServer::Conversation& conversation) {
+         conversation.ReadRequest();
+         conversation.Send(HttpOk(content, "ETag: \"1\"\r\n").substr(0, 500'000));
+         conversation.WaitForEnd();
+       },
+       [&](FakeServer::Conversation& conversation) {
+         const std::string request = conversation.ReadRequest();
+         const std::size_t first = std::stoul(request.substr(request.find("Range: bytes=") + 13));
+         conversation.Send(fmt::format("HTTP/1.1 206 P\r\nContent-Range: bytes {}-999999/1000000"
+                                       "\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                                       first, content.size() - first) +
+                           content.substr(first));
+       }});
+  auto cache = Cache();
+  const auto proxy = Proxy(origin.port());
+  RawPeer peer = RawPeer::Connect(proxy->host(), proxy->port()).value();
+  ASSERT_TRUE(peer.Send(Get("/a")));
+  EXPECT_EQ(peer.Read(400'000).bytes.size(), 400'000U);
+  cache->Kill();
+  EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content).substr(400'000));
+}
+
+TEST_F(ProxyCacheTest, ACacheThatStartsLaterIsFoundAndOneThatDiesIsDoneWithout) {
+  FakeServer origin({FakeServer::Answer(HttpOk("hello"))});
+  const auto proxy = Proxy(origin.port());
+  EXPECT_EQ(proxy->Key("cache"), "none");
+  EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "PASS");
+  auto cache = Cache();
+  EXPECT_EQ(HttpLinked(*proxy, "/a").body, "hello");
+  EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT");
+  cache->Kill();
+  EXPECT_TRUE(Eventually(kDeadline, "answers pass", [&] {
+    const HttpReply reply = Http(*proxy, "/a");
+    EXPECT_EQ(reply.body, "hello");
+    return reply.Field("X-Cache") == "PASS";
+  }));
+  cache = Cache();
+  EXPECT_EQ(HttpLinked(*proxy, "/a").body, "hello");
+  EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT");
+}
+
+TEST_F(ProxyCacheTest, WhatMayNotBeSharedIsFetchedOnceForEachClient) {
+  FakeServer origin({FakeServer::Answer(HttpOk("x", "Cache-Control: no-store\r\n"))});
+  const auto cache = Cache();
+  const auto proxy = Proxy(origin.port());
+  for (int i = 1; i <= 3; ++i) {
+    const HttpReply reply = Http(*proxy, "/a");
+    EXPECT_EQ(reply.body, "x");
+    EXPECT_EQ(reply.Field("X-Cache"), "PASS");
+    EXPECT_EQ(origin.requests().size(), static_cast<std::size_t>(i));
+  }
+}
+
+TEST_F(ProxyCacheTest, WhatIsNotThereIsRemembered) {
+  FakeServer origin(
+      {FakeServer::Answer("HTTP/1.1 410 G\r\nConnection: close\r\nContent-Length: 4\r\n\r\ngone")});
+  const auto cache = Cache();
+  const auto proxy = Proxy(origin.port());
+  const HttpReply first = HttpLinked(*proxy, "/a");
+  EXPECT_EQ(first.code, 410);
+  const std::size_t fetches = origin.requests().size();
+  EXPECT_EQ(Http(*proxy, "/a").code, 410);
+  EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT");
+  EXPECT_EQ(origin.requests().size(), fetches);
+}
+
+TEST_F(ProxyCacheTest, WhatIsStaleIsRevalidated) {
+  FakeServer origin(
+      {FakeServer::Answer(HttpOk("hello", "ETag: \"1\"\r\nCache-Control: max-age=0\r\n")),
+       FakeServer::Answer("HTTP/1.1 304 N\r\nETag: \"1\"\r\nCache-Control: max-age=60\r\n"
+                          "Connection: close\r\n\r\n")});
+  const auto cache = Cache();
+  const auto proxy = Proxy(origin.port());
+  EXPECT_EQ(Http(*proxy, "/a").body, "hello");
+  EXPECT_EQ(Http(*proxy, "/a").body, "hello");
+  ASSERT_EQ(origin.requests().size(), 2U);
+  EXPECT_THAT(origin.requests()[1], ::testing::HasSubstr("If-None-Match: \"1\"\r\n"));
+  EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT");
+  EXPECT_EQ(origin.requests().size(), 2U);
+}
+
+TEST_F(ProxyCacheTest, OneSegmentOfTheSmallestSizeIsEnough) {
+  const std::string content = Content(1'000'000);
+  FakeServer origin({FakeServer::Answer(HttpOk(content))});
+  const auto cache = Cache();
+  const auto proxy = Proxy(origin.port(), {"-n", "1", "-z", "824"});
+  EXPECT_TRUE(HttpLinked(*proxy, "/a").body == content);
+  const HttpReply hit = Http(*proxy, "/a");
+  EXPECT_TRUE(hit.body == content);
+  EXPECT_EQ(hit.Field("X-Cache"), "HIT");
+}
+
+}  // namespace
+}  // namespace ds::ipc_proxy_cache
