@@ -17,7 +17,7 @@ constexpr std::size_t kHandedOverMax = 128;
 }  // namespace
 
 CacheClient::CacheClient(net::EventLoop* loop, const OriginAccess* access,
-                         CacheLink::Options options, SharedSegments* segments, bool ask_origin)
+                         ProxyLink::Options options, SharedSegments* segments, bool ask_origin)
     : loop_(loop),
       access_(access),
       ask_origin_(ask_origin),

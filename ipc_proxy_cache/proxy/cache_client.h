@@ -12,17 +12,17 @@
 
 #include "common/net/event_loop.h"
 #include "getfile/front/content_source.h"
-#include "ipc_proxy_cache/proxy/cache_link.h"
 #include "ipc_proxy_cache/proxy/key_fetch.h"
 #include "ipc_proxy_cache/proxy/object_body.h"
 #include "ipc_proxy_cache/proxy/origin_body.h"
+#include "ipc_proxy_cache/proxy/proxy_link.h"
 #include "ipc_proxy_cache/proxy/segment_desk.h"
 
 namespace ds::ipc_proxy_cache {
 
 /// What a worker has of the cache: lookups in the index, and the keys that are being fetched.
 /// Belongs to the worker's thread.
-class CacheClient final : private CacheLink::Owner,
+class CacheClient final : private ProxyLink::Owner,
                           private net::EventLoop::Timer,
                           private net::EventLoop::Watcher {
  public:
@@ -30,11 +30,11 @@ class CacheClient final : private CacheLink::Owner,
 
   /// All pointers must outlive it. `ask_origin`: what is not there is fetched; else it is not
   /// found.
-  CacheClient(net::EventLoop* loop, const OriginAccess* access, CacheLink::Options options,
+  CacheClient(net::EventLoop* loop, const OriginAccess* access, ProxyLink::Options options,
               SharedSegments* segments, bool ask_origin);
   ~CacheClient() override;
 
-  /// As CacheLink::Start().
+  /// As ProxyLink::Start().
   absl::StatusOr<std::string> Start() { return link_.Start(); }
   bool up() { return link_.view() != nullptr; }
   /// REQUIRES: up().
@@ -43,7 +43,7 @@ class CacheClient final : private CacheLink::Owner,
   // For KeyFetch.
   net::EventLoop* loop() { return loop_; }
   const OriginAccess* access() { return access_; }
-  CacheLink& link() { return link_; }
+  ProxyLink& link() { return link_; }
   SegmentDesk& desk() { return desk_; }
   bool ask_origin() const { return ask_origin_; }
   /// An answer from `object`, or nothing if its record has no fields of ours. `body` may be shared
@@ -77,7 +77,7 @@ class CacheClient final : private CacheLink::Owner,
   const OriginAccess* const access_;
   const bool ask_origin_;
   SegmentDesk desk_;
-  CacheLink link_;
+  ProxyLink link_;
   std::unordered_map<std::string, std::unique_ptr<KeyFetch>> fetches_;
   std::vector<std::unique_ptr<KeyFetch>> ended_;
   std::uint64_t last_request_ = 0;

@@ -11,11 +11,11 @@
 #include "getfile/front/content_source.h"
 #include "ipc_proxy_cache/core/cache_policy.h"
 #include "ipc_proxy_cache/core/messages.h"
-#include "ipc_proxy_cache/proxy/cache_link.h"
 #include "ipc_proxy_cache/proxy/collected_body.h"
 #include "ipc_proxy_cache/proxy/object_body.h"
 #include "ipc_proxy_cache/proxy/origin.h"
 #include "ipc_proxy_cache/proxy/origin_body.h"
+#include "ipc_proxy_cache/proxy/proxy_link.h"
 #include "ipc_proxy_cache/proxy/segment_desk.h"
 
 namespace ds::ipc_proxy_cache {

@@ -23,7 +23,7 @@ class ProxySource final : public getfile::ContentSource {
                                                              const ProxyOptions* options,
                                                              SharedSegments* segments,
                                                              std::string name);
-  /// Looks for a cache from now on; see CacheLink::Start().
+  /// Looks for a cache from now on; see ProxyLink::Start().
   absl::StatusOr<std::string> Start() { return cache_.Start(); }
 
   std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> Lookup(

@@ -1,4 +1,4 @@
-#include "ipc_proxy_cache/proxy/cache_link.h"
+#include "ipc_proxy_cache/proxy/proxy_link.h"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -14,7 +14,7 @@ constexpr Duration kPauseMax = std::chrono::seconds(1);
 
 }  // namespace
 
-CacheLink::CacheLink(net::EventLoop* loop, Options options, SegmentDesk* desk,
+ProxyLink::ProxyLink(net::EventLoop* loop, Options options, SegmentDesk* desk,
                      ProxyCounters* counters, Owner* owner)
     : loop_(loop),
       options_(std::move(options)),
@@ -23,15 +23,15 @@ CacheLink::CacheLink(net::EventLoop* loop, Options options, SegmentDesk* desk,
       owner_(owner),
       pause_(kPauseMin) {}
 
-CacheLink::~CacheLink() { loop_->Cancel(this); }
+ProxyLink::~ProxyLink() { loop_->Cancel(this); }
 
-absl::StatusOr<std::string> CacheLink::Start() {
+absl::StatusOr<std::string> ProxyLink::Start() {
   auto connected = Connect();
   if (!connected.ok()) loop_->Arm(this, std::chrono::steady_clock::now() + pause_);
   return connected;
 }
 
-absl::StatusOr<std::string> CacheLink::Connect() {
+absl::StatusOr<std::string> ProxyLink::Connect() {
   ASSIGN_OR_RETURN(ConnectedLink link, ConnectToCache(options_.socket_paths));
   Receiver* const receiver = this;
   channel_ =
@@ -46,18 +46,18 @@ absl::StatusOr<std::string> CacheLink::Connect() {
   return link.path;
 }
 
-void CacheLink::OnTimer() {
+void ProxyLink::OnTimer() {
   if (Connect().ok()) return;
   channel_.reset();
   pause_ = std::min(2 * pause_, kPauseMax);
   loop_->Arm(this, loop_->now() + pause_);
 }
 
-void CacheLink::Send(const Message& message) {
+void ProxyLink::Send(const Message& message) {
   if (channel_ != nullptr) channel_->Send(message);
 }
 
-void CacheLink::OnMessage(Message message, UniqueFd descriptor) {
+void ProxyLink::OnMessage(Message message, UniqueFd descriptor) {
   if (const auto* welcome = std::get_if<Welcome>(&message)) {
     return HandleWelcome(*welcome, std::move(descriptor));
   }
@@ -78,7 +78,7 @@ void CacheLink::OnMessage(Message message, UniqueFd descriptor) {
   owner_->OnCacheMessage(message);
 }
 
-void CacheLink::HandleWelcome(const Welcome& welcome, UniqueFd index) {
+void ProxyLink::HandleWelcome(const Welcome& welcome, UniqueFd index) {
   if (view_) return Break("a second WELCOME");
   auto reader = IndexReader::Adopt(std::move(index));
   if (!reader.ok()) return Break("a WELCOME without an index");
@@ -90,14 +90,14 @@ void CacheLink::HandleWelcome(const Welcome& welcome, UniqueFd index) {
   spdlog::debug("link {} to the cache", welcome.link);
 }
 
-bool CacheLink::Map(std::uint64_t memfd, UniqueFd descriptor, ReaderView::Kind kind) {
+bool ProxyLink::Map(std::uint64_t memfd, UniqueFd descriptor, ReaderView::Kind kind) {
   const absl::Status mapped = view_->Map(memfd, std::move(descriptor), kind);
   if (mapped.ok()) return true;
   Break("a descriptor of no memory of a cache's");
   return false;
 }
 
-void CacheLink::Turn() {
+void ProxyLink::Turn() {
   if (!view_) return;
   const std::vector<std::uint64_t> released = view_->Turn();
   for (std::span<const std::uint64_t> left(released); !left.empty();) {
@@ -107,19 +107,19 @@ void CacheLink::Turn() {
   }
 }
 
-void CacheLink::Break(const char* why) {
+void ProxyLink::Break(const char* why) {
   counters_->links_broken.Add();
   spdlog::warn("cache: {}; the link is made anew", why);
   End();
 }
 
-void CacheLink::OnLinkEnd(const absl::Status& why) {
+void ProxyLink::OnLinkEnd(const absl::Status& why) {
   if (why.code() == absl::StatusCode::kInvalidArgument) counters_->links_broken.Add();
   if (!why.ok()) spdlog::warn("cache: {}", ds::Message(why));
   End();
 }
 
-void CacheLink::End() {
+void ProxyLink::End() {
   const bool had_view = view_.has_value();
   // A cache that is stopped may yet read what we sent: then the segments' tokens are others.
   channel_.reset();

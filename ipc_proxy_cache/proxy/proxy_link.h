@@ -19,7 +19,7 @@ namespace ds::ipc_proxy_cache {
 
 /// A worker's connection to the cache: finds its socket, greets it, looks for it again when it is
 /// gone, and keeps what was mapped of it. Belongs to its loop's thread.
-class CacheLink final : private PacketChannel::Receiver, private net::EventLoop::Timer {
+class ProxyLink final : private PacketChannel::Receiver, private net::EventLoop::Timer {
  public:
   class Owner {
    public:
@@ -39,9 +39,9 @@ class CacheLink final : private PacketChannel::Receiver, private net::EventLoop:
   };
 
   /// The other arguments must outlive the link.
-  CacheLink(net::EventLoop* loop, Options options, SegmentDesk* desk, ProxyCounters* counters,
+  ProxyLink(net::EventLoop* loop, Options options, SegmentDesk* desk, ProxyCounters* counters,
             Owner* owner);
-  ~CacheLink() override;
+  ~ProxyLink() override;
 
   /// Looks for a cache from now on. Returns the path of its socket if there is one at once, else
   /// why there is none.
