@@ -37,7 +37,7 @@ std::int64_t CacheClient::NowNs() {
       .count();
 }
 
-CacheClient::Answer CacheClient::Lookup(const std::string& key, bool head,
+CacheClient::Answer CacheClient::Lookup(const std::string& key, const std::string& path, bool head,
                                         getfile::LookupSink* sink) {
   link_.Turn();
   auto looked = link_.view()->Lookup(key);
@@ -49,7 +49,8 @@ CacheClient::Answer CacheClient::Lookup(const std::string& key, bool head,
       if (auto answer = AnswerFrom(hit->object, fresh ? Served::kHit : Served::kStale,
                                    hit->entry.age_zero_ns, nullptr)) {
         // Nobody waits for this one; the next client gets the new version.
-        if (!fresh && ask_origin_ && !fetches_.contains(key)) FetchOf(key)->AskCache(hit->object);
+        if (!fresh && ask_origin_ && key != path && !fetches_.contains(key))
+          FetchOf(key)->AskCache(hit->object);
         return *std::move(answer);
       }
     }
@@ -58,13 +59,18 @@ CacheClient::Answer CacheClient::Lookup(const std::string& key, bool head,
   if (const auto known = fetches_.find(key); known != fetches_.end()) {
     return known->second->Join(head, sink);
   }
+  // What is pinned is there for all origins, under its path alone.
+  if (std::holds_alternative<ReaderView::Miss>(looked) && key != path &&
+      !std::holds_alternative<ReaderView::Miss>(link_.view()->Lookup(path))) {
+    return Lookup(path, path, head, sink);
+  }
   if (const auto* needed = std::get_if<ReaderView::NeedsMemfd>(&looked)) {
     KeyFetch* const fetch = FetchOf(key);
     auto joined = fetch->Join(head, sink);
     fetch->AwaitMemfd(needed->memfd);
     return joined;
   }
-  if (!ask_origin_) {
+  if (!ask_origin_ || key == path) {
     access_->counters->served[static_cast<std::size_t>(Served::kMiss)].Add();
     return getfile::LookupResult{
         {.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"}, nullptr};

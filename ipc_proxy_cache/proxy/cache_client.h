@@ -38,7 +38,9 @@ class CacheClient final : private ProxyLink::Owner,
   absl::StatusOr<std::string> Start() { return link_.Start(); }
   bool up() { return link_.view() != nullptr; }
   /// REQUIRES: up().
-  Answer Lookup(const std::string& key, bool head, getfile::LookupSink* sink);
+  /// `path`: of the request, under which a pinned object would be.
+  Answer Lookup(const std::string& key, const std::string& path, bool head,
+                getfile::LookupSink* sink);
 
   // For KeyFetch.
   net::EventLoop* loop() { return loop_; }

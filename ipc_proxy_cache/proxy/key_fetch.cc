@@ -85,6 +85,9 @@ std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> Key
   return std::make_unique<Client>(this, head, sink);
 }
 
+/// A pinned object's key is its path: no origin has it.
+bool KeyFetch::MayAsk() const { return owner_->ask_origin() && !key_.starts_with('/'); }
+
 void KeyFetch::AwaitMemfd(std::uint64_t memfd) {
   if (++attempts_ > kAttemptsMax) return PassOn();
   state_ = State::kAwaitingMemfd;
@@ -114,7 +117,7 @@ void KeyFetch::LookAgain() {
   if (hit != nullptr && CacheClient::NowNs() < hit->entry.fresh_until_ns) {
     return Serve(hit->object, hit->entry);
   }
-  if (!owner_->ask_origin()) {
+  if (!MayAsk()) {
     return TellAll({.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"},
                    nullptr);
   }
@@ -535,7 +538,7 @@ void KeyFetch::TellAll(getfile::LookupAnswer answer, const std::shared_ptr<getfi
 }
 
 void KeyFetch::PassOn(const OriginHead* head) {
-  if (!owner_->ask_origin()) {
+  if (!MayAsk()) {
     return TellAll({.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"},
                    nullptr);
   }

@@ -96,6 +96,7 @@ class KeyFetch final : private OriginSink, private SegmentWaiter, private net::E
   void HandleBegun(const Begun& begun);
   void Resolve(const Place& place);
   void LookAgain();
+  bool MayAsk() const;
   void Serve(const std::shared_ptr<const CachedObject>& object, const IndexEntry& entry);
   void ServeGrowing();
   void ServeFailure();

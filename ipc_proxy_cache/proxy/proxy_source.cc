@@ -46,7 +46,8 @@ ProxySource::ProxySource(net::EventLoop* loop, const ProxyOptions* options,
 std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> ProxySource::Lookup(
     const getfile::Request& request, getfile::LookupSink* sink) {
   std::string key = origin_.Of(request.path, request.query);
-  if (cache_.up() && key.size() <= kKeyBytesMax) return cache_.Lookup(key, request.head, sink);
+  if (cache_.up() && key.size() <= kKeyBytesMax)
+    return cache_.Lookup(key, request.path, request.head, sink);
   if (options_->on_miss == OnMiss::kNotFound) {
     return getfile::LookupResult{{.status = getfile::AnswerStatus::kFileNotFound}, nullptr};
   }

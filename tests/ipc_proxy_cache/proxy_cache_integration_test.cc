@@ -57,7 +57,7 @@ class ProxyCacheTest : public ::testing::Test {
   static HttpReply Http(DaemonProcess& proxy, std::string_view path) {
     const auto received = RawPeer::Exchange(proxy.host(), proxy.port(), Ask(path));
     const auto replies = getfile::ReadReplies(received.bytes);
-    return replies.size() == 1 ? replies[0] : HttpReply{.code = 0, .body = received.bytes};
+    return replies.size() == 1 ? replies[0] : HttpReply{0, {}, {}, received.bytes};
   }
   /// As soon as the proxy has found its cache: until then answers pass.
   static HttpReply HttpLinked(DaemonProcess& proxy, std::string_view path) {

@@ -52,7 +52,7 @@ class Proxy {
     const auto received = Exchange(
         fmt::format("GET {} HTTP/1.1\r\nHost: h\r\n{}Connection: close\r\n\r\n", path, fields));
     const auto replies = getfile::ReadReplies(received.bytes);
-    return replies.size() == 1 ? replies[0] : HttpReply{.code = 0, .body = received.bytes};
+    return replies.size() == 1 ? replies[0] : HttpReply{0, {}, {}, received.bytes};
   }
 
  private:

@@ -80,7 +80,7 @@ TEST(OriginAnswerTest, ARangeSaysWhereItBeginsAndHowLongTheWholeIs) {
 
 TEST(CollectedBodyTest, BytesBeyondTheLimitGoToAFileWithoutAName) {
   const testing::TempDir folder;
-  for (const std::uint64_t memory_max : {0, 3, 4, 5, 9, 100}) {
+  for (const std::uint64_t memory_max : {0U, 3U, 4U, 5U, 9U, 100U}) {
     CollectedBody body(memory_max, folder.path());
     ASSERT_TRUE(body.Append("0123").ok());
     ASSERT_TRUE(body.Append("45678").ok());
