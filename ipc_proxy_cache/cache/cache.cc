@@ -150,8 +150,8 @@ void Cache::AddLink(UniqueFd socket) {
     return;
   }
   const std::uint64_t id = ++last_link_;
-  auto link = std::make_unique<CacheLink>(id, *peer, loop_, std::move(socket),
-                                          static_cast<CacheLink::Owner*>(this));
+  auto link = std::make_unique<PeerLink>(id, *peer, loop_, std::move(socket),
+                                         static_cast<PeerLink::Owner*>(this));
   if (const absl::Status started = link->channel().Start(); !started.ok()) {
     spdlog::warn("link {}: {}", id, ds::Message(started));
     return;
@@ -161,16 +161,16 @@ void Cache::AddLink(UniqueFd socket) {
   UpdateGauges();
 }
 
-CacheLink* Cache::Find(LinkId link) {
+PeerLink* Cache::Find(LinkId link) {
   const auto it = links_.find(Raw(link));
   return it == links_.end() ? nullptr : it->second.get();
 }
 
 void Cache::SendTo(LinkId link, const Message& message, int descriptor) {
-  if (CacheLink* const to = Find(link)) to->channel().Send(message, descriptor);
+  if (PeerLink* const to = Find(link)) to->channel().Send(message, descriptor);
 }
 
-void Cache::EndLink(CacheLink& link, std::string_view reason) {
+void Cache::EndLink(PeerLink& link, std::string_view reason) {
   const auto it = links_.find(link.id());
   if (it == links_.end()) return;
   if (!reason.empty()) {
@@ -196,7 +196,7 @@ void Cache::OnEvents(std::uint32_t events) {
   }
 }
 
-void Cache::OnLinkEnd(CacheLink& link, const absl::Status& why) {
+void Cache::OnLinkEnd(PeerLink& link, const absl::Status& why) {
   if (absl::IsInvalidArgument(why)) counters_.malformed.Add();
   if (absl::IsResourceExhausted(why)) counters_.links_overrun.Add();
   EndLink(link, why.ok() ? "" : ds::Message(why));
@@ -210,14 +210,14 @@ void Cache::OnTimer() {
     std::vector<LinkId> ids;
     for (const auto& [id, link] : links_) ids.push_back(LinkId{id});
     for (const LinkId id : ids) {
-      if (CacheLink* const link = Find(id)) link->channel().ReceiveArrived();
+      if (PeerLink* const link = Find(id)) link->channel().ReceiveArrived();
     }
     fill_table_.HandleTimeout(now);
   }
   while (!delayed_.empty() && delayed_.front().due <= now) {
     const DelayedWant delayed = std::move(delayed_.front());
     delayed_.pop_front();
-    if (CacheLink* const link = Find(LinkId{delayed.link})) AnswerWant(*link, delayed.want);
+    if (PeerLink* const link = Find(LinkId{delayed.link})) AnswerWant(*link, delayed.want);
   }
   if (accept_again_ && *accept_again_ <= now) {
     accept_again_.reset();
@@ -226,7 +226,7 @@ void Cache::OnTimer() {
   Finish();
 }
 
-void Cache::OnMessage(CacheLink& link, Message message, UniqueFd descriptor) {
+void Cache::OnMessage(PeerLink& link, Message message, UniqueFd descriptor) {
   const bool hello = std::holds_alternative<Hello>(message);
   const bool for_control =
       hello || std::holds_alternative<Purge>(message) || std::holds_alternative<Status>(message);
@@ -259,7 +259,7 @@ void Cache::Finish() {
     closed_.clear();
   }
   for (const std::uint64_t id : store_.store().TakeLinksToTell()) {
-    CacheLink* const link = Find(LinkId{id});
+    PeerLink* const link = Find(LinkId{id});
     if (link == nullptr) continue;
     if (link->told_of_retired) {
       link->retired_since = true;
@@ -340,7 +340,7 @@ ObjectTimes Cache::TimesOf(const Freshness& freshness, bool negative) const {
 
 // Messages: the link, and what it wants.
 
-void Cache::Handle(CacheLink& link, Hello& message, UniqueFd descriptor) {
+void Cache::Handle(PeerLink& link, Hello& message, UniqueFd descriptor) {
   if (descriptor) {
     auto segments = PeerSegments::Adopt(std::move(descriptor), kSegmentsBytesMax);
     if (!segments.ok() || segments->geometry().count != message.segments ||
@@ -363,7 +363,7 @@ void Cache::Handle(CacheLink& link, Hello& message, UniqueFd descriptor) {
                       store_.store().index().fd());
 }
 
-void Cache::Handle(CacheLink& link, Want& message) {
+void Cache::Handle(PeerLink& link, Want& message) {
   if (options_.delay.count() == 0) return AnswerWant(link, message);
   if (delayed_.size() >= kDelayedMax) {
     counters_.passed.Add();
@@ -372,7 +372,7 @@ void Cache::Handle(CacheLink& link, Want& message) {
   delayed_.push_back({loop_->now() + options_.delay, link.id(), std::move(message)});
 }
 
-void Cache::AnswerWant(CacheLink& link, const Want& want) {
+void Cache::AnswerWant(PeerLink& link, const Want& want) {
   store_.policy().Touch(store_.store().Hash(want.key));
   const auto entry = FindKey(want.key);
   const bool fresh = entry && !want.reload && entry->fresh_until_ns > now_ns();
@@ -397,19 +397,19 @@ void Cache::AnswerWant(CacheLink& link, const Want& want) {
   }
 }
 
-void Cache::Handle(CacheLink& link, Alive& /*message*/) {
+void Cache::Handle(PeerLink& link, Alive& /*message*/) {
   fill_table_.HandleAlive(LinkId{link.id()}, loop_->now());
 }
 
-void Cache::Handle(CacheLink& link, Leave& message) {
+void Cache::Handle(PeerLink& link, Leave& message) {
   fill_table_.HandleLeave(LinkId{link.id()}, FillId{message.fill}, loop_->now());
 }
 
-void Cache::Handle(CacheLink& link, Read& message) {
+void Cache::Handle(PeerLink& link, Read& message) {
   fill_table_.HandleProgressRead(LinkId{link.id()}, FillId{message.fill}, loop_->now());
 }
 
-void Cache::Handle(CacheLink& link, Hits& message) {
+void Cache::Handle(PeerLink& link, Hits& message) {
   counters_.hits.Add(message.hits);
   counters_.stale.Add(message.stale);
   counters_.passed.Add(message.passed);
@@ -420,7 +420,7 @@ void Cache::Handle(CacheLink& link, Hits& message) {
 
 // Messages: what a leader says.
 
-std::optional<bool> Cache::CopyFrom(CacheLink& link, const Segment& segment,
+std::optional<bool> Cache::CopyFrom(PeerLink& link, const Segment& segment,
                                     std::span<std::byte> content) {
   const SegmentCopy copy = link.segments->CopyFrom(LeaseOf(segment), content);
   link.channel().Send(Taken{.segment = segment.index, .token = segment.token});
@@ -432,7 +432,7 @@ std::optional<bool> Cache::CopyFrom(CacheLink& link, const Segment& segment,
   return copy == SegmentCopy::kCopied;
 }
 
-void Cache::Handle(CacheLink& link, Begin& message) {
+void Cache::Handle(PeerLink& link, Begin& message) {
   const LinkId id{link.id()};
   const FillId fill_id{message.fill};
   const Term term{message.term};
@@ -455,7 +455,7 @@ void Cache::Handle(CacheLink& link, Begin& message) {
   fill_table_.HandleBegin(id, fill_id, term, message.length, loop_->now());
 }
 
-void Cache::Handle(CacheLink& link, Data& message) {
+void Cache::Handle(PeerLink& link, Data& message) {
   const LinkId id{link.id()};
   const FillId fill_id{message.fill};
   const Term term{message.term};
@@ -479,7 +479,7 @@ void Cache::Handle(CacheLink& link, Data& message) {
   fill_table_.HandleData(id, fill_id, term, message.offset, bytes, loop_->now());
 }
 
-void Cache::Handle(CacheLink& link, Insert& message) {
+void Cache::Handle(PeerLink& link, Insert& message) {
   const LinkId id{link.id()};
   const FillId fill_id{message.fill};
   const Term term{message.term};
@@ -544,7 +544,7 @@ void Cache::InsertForFollowers(const Insert& message, LinkId link,
   fill_table_.HandleEnd(link, fill_id, term, FillEnd::kComplete, loop_->now());
 }
 
-void Cache::Handle(CacheLink& link, End& message) {
+void Cache::Handle(PeerLink& link, End& message) {
   const LinkId id{link.id()};
   const FillId fill_id{message.fill};
   const Term term{message.term};
@@ -579,7 +579,7 @@ void Cache::Revalidate(const Fill& fill, const End& message) {
 
 // Messages: memory.
 
-void Cache::Handle(CacheLink& link, Open& message) {
+void Cache::Handle(PeerLink& link, Open& message) {
   const auto live = store_.store().Find(message.memfd);
   if (!live) {
     return link.channel().Send(Opened{.memfd = message.memfd, .gone = true});
@@ -588,7 +588,7 @@ void Cache::Handle(CacheLink& link, Open& message) {
   link.channel().Send(Opened{.memfd = message.memfd, .chunk = live->chunk}, live->fd);
 }
 
-void Cache::Handle(CacheLink& link, Released& message) {
+void Cache::Handle(PeerLink& link, Released& message) {
   for (const std::uint64_t memfd : message.memfds) {
     store_.store().holdings().Release(link.id(), memfd);
     link.copied.erase(memfd);
@@ -600,7 +600,7 @@ void Cache::Handle(CacheLink& link, Released& message) {
   }
 }
 
-void Cache::Handle(CacheLink& link, Copy& message) {
+void Cache::Handle(PeerLink& link, Copy& message) {
   const Segment& segment = message.segment;
   const auto answer = [&](std::uint64_t bytes, bool gone) {
     link.channel().Send(
@@ -639,7 +639,7 @@ void Cache::Handle(CacheLink& link, Copy& message) {
 
 // Messages: control.
 
-void Cache::Handle(CacheLink& link, Purge& message) {
+void Cache::Handle(PeerLink& link, Purge& message) {
   const std::uint64_t objects = PurgeMatching(message.key, message.prefix, message.soft);
   spdlog::info("purged {} objects: {} \"{}\"{}", objects, message.prefix ? "prefix" : "path",
                EscapeBytes(message.key), message.soft ? ", softly" : "");
@@ -683,7 +683,7 @@ std::uint64_t Cache::PurgeMatching(std::string_view pattern, bool prefix, bool s
   return purged;
 }
 
-void Cache::Handle(CacheLink& link, Status& message) {
+void Cache::Handle(PeerLink& link, Status& message) {
   UpdateGauges();
   Report report{.request = message.request,
                 .objects = Shown(counters_.objects),
@@ -698,7 +698,7 @@ void Cache::Handle(CacheLink& link, Status& message) {
                 .evicted = Shown(counters_.evicted),
                 .bytes_saved = Shown(counters_.bytes_saved.Get())};
   for (auto it = links_.upper_bound(message.after_link); it != links_.end(); ++it) {
-    const CacheLink& other = *it->second;
+    const PeerLink& other = *it->second;
     if (!other.greeting || other.greeting->control) continue;
     if (report.links.size() == kLinksMax) {
       report.more = true;
@@ -834,7 +834,7 @@ void Cache::Do(const fill_action::Ended& action) {
 
 void Cache::Do(const fill_action::EndLink& action) {
   counters_.malformed.Add();
-  if (CacheLink* const link = Find(action.link)) EndLink(*link, action.reason);
+  if (PeerLink* const link = Find(action.link)) EndLink(*link, action.reason);
 }
 
 // Pinned objects.

@@ -18,8 +18,8 @@
 #include "common/base/time.h"
 #include "common/base/unique_fd.h"
 #include "common/net/event_loop.h"
-#include "ipc_proxy_cache/cache/cache_link.h"
 #include "ipc_proxy_cache/cache/options.h"
+#include "ipc_proxy_cache/cache/peer_link.h"
 #include "ipc_proxy_cache/core/fill_table.h"
 #include "ipc_proxy_cache/core/tiny_lfu.h"
 #include "ipc_proxy_cache/link/socket_path.h"
@@ -42,7 +42,7 @@ struct CacheCounters {
 /// queued up to a bound, beyond which it is ended.
 class Cache final : private net::EventLoop::Watcher,
                     private net::EventLoop::Timer,
-                    private CacheLink::Owner {
+                    private PeerLink::Owner {
  public:
   /// REQUIRES: `options` are valid; `loop` outlives the cache.
   static absl::StatusOr<std::unique_ptr<Cache>> Create(const CacheOptions& options,
@@ -94,28 +94,28 @@ class Cache final : private net::EventLoop::Watcher,
   // Events.
   void OnEvents(std::uint32_t events) override;
   void OnTimer() override;
-  void OnMessage(CacheLink& link, Message message, UniqueFd descriptor) override;
-  void OnLinkEnd(CacheLink& link, const absl::Status& why) override;
+  void OnMessage(PeerLink& link, Message message, UniqueFd descriptor) override;
+  void OnLinkEnd(PeerLink& link, const absl::Status& why) override;
   /// At the end of each event: carries out what it led to.
   void Finish();
 
   // Messages.
-  void Handle(CacheLink& link, Hello& message, UniqueFd descriptor);
-  void Handle(CacheLink& link, Want& message);
-  void Handle(CacheLink& link, Begin& message);
-  void Handle(CacheLink& link, Insert& message);
-  void Handle(CacheLink& link, Data& message);
-  void Handle(CacheLink& link, Read& message);
-  void Handle(CacheLink& link, End& message);
-  void Handle(CacheLink& link, Alive& message);
-  void Handle(CacheLink& link, Leave& message);
-  void Handle(CacheLink& link, Open& message);
-  void Handle(CacheLink& link, Released& message);
-  void Handle(CacheLink& link, Hits& message);
-  void Handle(CacheLink& link, Copy& message);
-  void Handle(CacheLink& link, Purge& message);
-  void Handle(CacheLink& link, Status& message);
-  void AnswerWant(CacheLink& link, const Want& want);
+  void Handle(PeerLink& link, Hello& message, UniqueFd descriptor);
+  void Handle(PeerLink& link, Want& message);
+  void Handle(PeerLink& link, Begin& message);
+  void Handle(PeerLink& link, Insert& message);
+  void Handle(PeerLink& link, Data& message);
+  void Handle(PeerLink& link, Read& message);
+  void Handle(PeerLink& link, End& message);
+  void Handle(PeerLink& link, Alive& message);
+  void Handle(PeerLink& link, Leave& message);
+  void Handle(PeerLink& link, Open& message);
+  void Handle(PeerLink& link, Released& message);
+  void Handle(PeerLink& link, Hits& message);
+  void Handle(PeerLink& link, Copy& message);
+  void Handle(PeerLink& link, Purge& message);
+  void Handle(PeerLink& link, Status& message);
+  void AnswerWant(PeerLink& link, const Want& want);
   void InsertForFollowers(const Insert& message, LinkId link, std::span<const std::byte> body);
   /// What leads to `kNotModified`: the object goes on with new times.
   void Revalidate(const Fill& fill, const End& message);
@@ -134,12 +134,12 @@ class Cache final : private net::EventLoop::Watcher,
   void Do(const fill_action::EndLink& action);
 
   void Accept();
-  void EndLink(CacheLink& link, std::string_view reason);
-  CacheLink* Find(LinkId link);
+  void EndLink(PeerLink& link, std::string_view reason);
+  PeerLink* Find(LinkId link);
   void SendTo(LinkId link, const Message& message, int descriptor = -1);
   /// Copies what a link has in a segment. Ends the link (nullopt) if there is no such segment;
   /// false: it was not the link's to give.
-  std::optional<bool> CopyFrom(CacheLink& link, const Segment& segment,
+  std::optional<bool> CopyFrom(PeerLink& link, const Segment& segment,
                                std::span<std::byte> content);
   ObjectTimes TimesOf(const Freshness& freshness, bool negative) const;
   std::optional<IndexEntry> FindKey(std::string_view key) const;
@@ -155,8 +155,8 @@ class Cache final : private net::EventLoop::Watcher,
   EvictingStore<TinyLfu> store_;
   std::map<FillId, Fill> fills_;
   std::map<FillId, Closed> closed_;  ///< while the actions of one event are done
-  std::map<std::uint64_t, std::unique_ptr<CacheLink>> links_;
-  std::vector<std::unique_ptr<CacheLink>> ended_links_;  ///< their calls may be under way
+  std::map<std::uint64_t, std::unique_ptr<PeerLink>> links_;
+  std::vector<std::unique_ptr<PeerLink>> ended_links_;  ///< their calls may be under way
   std::uint64_t last_link_ = 0;
   std::deque<DelayedWant> delayed_;  ///< at most kDelayedMax
   std::set<std::string> pinned_;

@@ -18,19 +18,19 @@ namespace ds::ipc_proxy_cache {
 
 /// The cache's end of one link: its channel, and what the cache knows of the peer. Owned by the
 /// Cache; belongs to its thread.
-class CacheLink final : private PacketChannel::Receiver {
+class PeerLink final : private PacketChannel::Receiver {
  public:
   class Owner {
    public:
-    virtual void OnMessage(CacheLink& link, Message message, UniqueFd descriptor) = 0;
-    virtual void OnLinkEnd(CacheLink& link, const absl::Status& why) = 0;
+    virtual void OnMessage(PeerLink& link, Message message, UniqueFd descriptor) = 0;
+    virtual void OnLinkEnd(PeerLink& link, const absl::Status& why) = 0;
 
    protected:
     virtual ~Owner() = default;
   };
 
-  CacheLink(std::uint64_t id, const shm::PeerCredentials& peer, net::EventLoop* loop,
-            UniqueFd socket, Owner* owner)
+  PeerLink(std::uint64_t id, const shm::PeerCredentials& peer, net::EventLoop* loop,
+           UniqueFd socket, Owner* owner)
       : id_(id),
         peer_(peer),
         owner_(owner),
