@@ -35,9 +35,8 @@ std::string ReadAll(int fd) {
 bool IsValidator(std::string_view text) {
   if (ParseHttpDate(text)) return true;
   if (text.size() < 2 || text.front() != '"' || text.back() != '"') return false;
-  return std::none_of(text.begin() + 1, text.end() - 1, [](char c) {
-    return (c >= 0 && c <= ' ') || c == '"' || c == 0x7F;
-  });
+  return std::none_of(text.begin() + 1, text.end() - 1,
+                      [](char c) { return (c >= 0 && c <= ' ') || c == '"' || c == 0x7F; });
 }
 
 }  // namespace
@@ -174,9 +173,9 @@ class HttpResume::Transfer {
         if (head().range_total != fetch.received) {
           fetch.status = AnswerStatus::kOk;
           if (head().range_total) fetch.length = *head().range_total;
-          fetch.error = Unavailable(head().range_total
-                                        ? "the server sent less than the rest"
-                                        : "the server did not say where the file ends");
+          fetch.error =
+              Unavailable(head().range_total ? "the server sent less than the rest"
+                                             : "the server did not say where the file ends");
           return;
         }
         [[fallthrough]];
