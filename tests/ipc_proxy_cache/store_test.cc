@@ -493,6 +493,7 @@ TEST_P(EvictingStoreTest, WhatIsFoundIsTheNewestVersionWhole) {
       const StoreLayout& layout = cache.store().layout();
       ASSERT_LE(layout.used_bytes(), layout.geometry().UsableBytes());
       ASSERT_LE(layout.used_bytes() + cache.store().holdings().retired_bytes(), memory / 4 * 5);
+      if (step % 16 > 0) continue;
       std::size_t published = 0;
       for (const auto& [known, bytes] : cache.policy().sizes()) {
         if (cache.store().index().Find(known)) ++published;
