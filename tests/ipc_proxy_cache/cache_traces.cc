@@ -152,7 +152,8 @@ Trace NewsTrace(Sizes sizes, std::size_t requests, std::uint64_t seed) {
   for (std::size_t i = 0; i < requests; ++i) {
     // One new object every five requests; what is asked for is mostly one of the last 1 500.
     const double age = -std::log(1 - rng.Unit()) * 1500;
-    const auto newest = static_cast<double>(i / 5 + 20000);
+    const std::size_t newest_object = i / 5 + 20000;
+    const auto newest = static_cast<double>(newest_object);
     const auto object = static_cast<std::uint32_t>(std::max(newest - age, 0.0));
     trace.requests.push_back({object, SizeOf(object, sizes)});
   }

@@ -182,7 +182,7 @@ TEST(TinyLfu, TheSameInputsGiveTheSameOutputs) {
 // ---- What is kept.
 
 TEST(TinyLfu, ObjectsAskedForOnceDoNotDriveOutOnesAskedForOften) {
-  TinyLfu cache(100 * 1000);
+  TinyLfu cache(100000);
   for (std::uint32_t i = 0; i < 90; ++i) Fetch(&cache, i, 1000);
   for (std::uint32_t i = 0; i < 90; ++i) cache.Touch(KeyOf(i), 5);
   for (std::uint32_t i = 1000; i < 1400; ++i) Fetch(&cache, i, 1000);
@@ -190,7 +190,7 @@ TEST(TinyLfu, ObjectsAskedForOnceDoNotDriveOutOnesAskedForOften) {
 }
 
 TEST(TinyLfu, WhatIsNotAskedForAnyMoreMakesRoomInTheEnd) {
-  TinyLfu cache(100 * 1000);
+  TinyLfu cache(100000);
   for (std::uint32_t i = 0; i < 90; ++i) {
     Fetch(&cache, i, 1000);
     cache.Touch(KeyOf(i), 15);
@@ -207,7 +207,7 @@ TEST(TinyLfu, WhatIsNotAskedForAnyMoreMakesRoomInTheEnd) {
 }
 
 TEST(TinyLfu, ALargeObjectThatIsAskedForOftenDrivesOutManySmallOnesThatAreNot) {
-  TinyLfu cache(100 * 1000);
+  TinyLfu cache(100000);
   for (std::uint32_t i = 0; i < 1000; ++i) Fetch(&cache, i, 100);
   EXPECT_FALSE(Fetch(&cache, 5000, 12000).admitted) << "asked for as rarely as each of those";
   cache.Touch(KeyOf(5000), 13);
