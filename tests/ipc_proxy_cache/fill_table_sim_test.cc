@@ -186,6 +186,7 @@ class World {
     if (scheduler_.failed()) return scheduler_.Result();
     Expect(table_.fills() == 0, "a fill is left that nobody waits for");
     Expect(objects_.empty() && leaders_.empty(), "an object is left that nobody fills");
+    Expect(followers_.empty(), "somebody was not told of the end");
     if (faults_.empty()) ExpectUndisturbed();
     for (std::size_t slot = 0; slot < workers_.size(); ++slot) Kill(slot, false);
     RunUntilQuiet([] {});
@@ -269,6 +270,9 @@ class World {
         cache_.Receive([this, key, version = ++origin_.at(key).version] {
           origin_.at(key).purged_version = version;
           table_.HandlePurge(key);
+          for (const auto& [fill, leader] : leaders_) {
+            if (keys_.at(fill) == key) purged_.insert(fill);
+          }
           index_.erase(key);
           Execute();
         });
@@ -307,6 +311,7 @@ class World {
     for (const std::size_t client : worker.clients) EndClient(client, Client::End::kDied);
     const LinkId link = worker.link;
     SendUp(worker, [this, link] {
+      std::erase_if(followers_, [link](const auto& item) { return item.first.first == link; });
       if (bug_ != Bug::kLinkEndUnnoticed) table_.HandleLinkEnd(link);
     });
     AddWorker();
@@ -417,6 +422,8 @@ class World {
   }
   void Do(const fill_action::Follow& a) {
     Expect(leaders_.contains(a.fill), "somebody follows a fill that is over");
+    Expect(!purged_.contains(a.fill), "somebody follows a fill that began before the purge");
+    Expect(followers_.try_emplace({a.link, a.fill}).second, "a link follows a fill twice");
     SendDown(a.link, [this, a](Worker& w) { OnFollow(w, a); });
   }
   void Do(const fill_action::Begun& a) {
@@ -425,6 +432,10 @@ class World {
   }
   void Do(const fill_action::Progress& a) {
     Expect(a.filled == objects_.at(a.fill)->bytes.size(), "Progress names another size");
+    const auto follower = followers_.find({a.link, a.fill});
+    if (follower == followers_.end()) return scheduler_.Fail("Progress for no follower");
+    Expect(!follower->second, "Progress for a link that has not read the last one");
+    follower->second = a.filled;
     SendDown(a.link, [this, a](Worker& w) { OnProgress(w, a); });
   }
   void Do(const fill_action::Promoted& a) {
@@ -432,14 +443,17 @@ class World {
     if (it == leaders_.end()) return scheduler_.Fail("a leader for a fill that is over");
     Expect(a.term > it->second.second, "a term does not grow");
     it->second = {a.link, a.term};
+    Expect(followers_.erase({a.link, a.fill}) == 1, "somebody is promoted who does not follow");
     SendDown(a.link, [this, a](Worker& w) { OnPromoted(w, a); });
   }
   void Do(const fill_action::Demoted& a) {
+    Expect(followers_.try_emplace({a.link, a.fill}).second, "a follower is demoted");
     SendDown(a.link, [this, a](Worker& w) { OnDemoted(w, a.fill); });
   }
   void Do(const fill_action::Ended& a) {
     if (bug_ == Bug::kEndForgotten) return;
     Expect(!leaders_.contains(a.fill), "Ended before the fill is closed");
+    followers_.erase({a.link, a.fill});
     SendDown(a.link, [this, a](Worker& w) { OnEnded(w, a.fill, a.end); });
   }
   void Do(const fill_action::CloseFill& a) {
@@ -539,8 +553,10 @@ class World {
 
   void Leave(Worker& worker, FillId fill) {
     if (bug_ == Bug::kLeaveForgotten) return;
-    SendUp(worker,
-           [this, link = worker.link, fill] { table_.HandleLeave(link, fill, scheduler_.now()); });
+    SendUp(worker, [this, link = worker.link, fill] {
+      followers_.erase({link, fill});
+      table_.HandleLeave(link, fill, scheduler_.now());
+    });
   }
 
   using Parts = std::map<std::string, Part>;
@@ -605,7 +621,14 @@ class World {
   }
   void OnProgress(Worker& worker, const fill_action::Progress& a) {
     SendUp(worker, [this, link = worker.link, fill = a.fill] {
+      const auto follower = followers_.find({link, fill});
+      const auto told =
+          follower == followers_.end() ? std::nullopt : std::exchange(follower->second, {});
       table_.HandleProgressRead(link, fill, scheduler_.now());
+      Execute();
+      const auto now = followers_.find({link, fill});
+      if (!told || now == followers_.end()) return;
+      Expect(now->second || *told == objects_.at(fill)->bytes.size(), "a wake-up is lost");
     });
     OnFilled(worker, a.fill, a.filled);
   }
@@ -620,8 +643,9 @@ class World {
     const auto it = InFill(worker, a.fill);
     if (it == worker.parts.end()) return;  // its Leave is on the way
     Part& part = it->second;
-    Expect(part.state == Part::State::kFollowing, "somebody is promoted who does not follow");
+    Expect(part.state == Part::State::kFollowing, "a leader is promoted");
     Expect((part.object != nullptr) == a.begun, "a promoted link has not been told of the object");
+    Expect(!part.object || a.filled < part.object->length, "nothing is left to be fetched");
     part.state = Part::State::kLeading;
     part.term = a.term;
     Fetch(worker, it->first, a.filled + (bug_ == Bug::kResumedTooLate && a.begun ? 1 : 0));
@@ -865,11 +889,13 @@ class World {
     }
   }
   void ExpectUndisturbed() {
-    for (const auto& [name, key] : origin_) {
-      const bool wanted = std::any_of(clients_.begin(), clients_.end(),
-                                      [&](const Client& client) { return client.key == name; });
+    for (const auto& item : origin_) {
+      const OriginKey& key = item.second;
+      const bool wanted = std::any_of(clients_.begin(), clients_.end(), [&](const Client& client) {
+        return client.key == item.first;
+      });
       if (!wanted || key.share == Share::kNo) continue;
-      Expect(key.fetches == 1, fmt::format("{} was fetched {} times", name, key.fetches));
+      Expect(key.fetches == 1, fmt::format("{} was fetched {} times", item.first, key.fetches));
     }
     for (const Client& client : clients_) {
       const bool negative = origin_.at(client.key).share == Share::kNegative;
@@ -888,6 +914,9 @@ class World {
   std::map<FillId, ObjectPtr> objects_;                ///< of fills that have begun
   std::map<FillId, std::pair<LinkId, Term>> leaders_;  ///< by what the table has said
   std::map<FillId, std::string> keys_;
+  std::set<FillId> purged_;
+  /// By what the table has said: who follows, and the last Progress while it is unread.
+  std::map<std::pair<LinkId, FillId>, std::optional<std::uint64_t>> followers_;
   std::map<std::string, Entry> index_;
   std::optional<TimePoint> planned_for_;
   sim::Scheduler::EventId planned_;

@@ -231,6 +231,16 @@ TEST_F(FillTableTest, SilentFollowersAreNotPromotedWhileOthersAreAlive) {
   EXPECT_THAT(Actions(), ElementsAre("2: Promoted f1 t3 at 4")) << "the first: nobody is alive";
 }
 
+TEST_F(FillTableTest, LeaderWhoseLinkEndsIsReplacedByTheFirstThatIsNotSilent) {
+  BeginWithFollowers(4);
+  PassTime(1s, {kA, kC});
+  table_.HandleLinkEnd(kA);
+  EXPECT_THAT(Actions(), ElementsAre("3: Promoted f1 t2 at 4"));
+  table_.HandleAlive(kB, now_);
+  table_.HandleLeave(kC, kFill, now_);
+  EXPECT_THAT(Actions(), ElementsAre("2: Promoted f1 t3 at 4"));
+}
+
 TEST_F(FillTableTest, SilentLeaderStaysUntilSomebodyAliveFollows) {
   Want(kA);
   Begin(kA, 10);

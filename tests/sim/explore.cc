@@ -15,7 +15,7 @@
 #include "common/base/check.h"
 #include "common/base/parse.h"
 
-// Of the sanitizers' runtime, where there is one.
+// Of the sanitizers' runtime, where there is one. NOLINTNEXTLINE(bugprone-reserved-identifier)
 extern "C" [[gnu::weak]] void __sanitizer_set_death_callback(void (*callback)());
 
 namespace ds::sim {

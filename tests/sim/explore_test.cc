@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 std::vector<int> UpTo(int n) {
-  std::vector<int> numbers;
-  for (int i = 0; i < n; ++i) numbers.push_back(i);
+  std::vector<int> numbers(static_cast<std::size_t>(n));
+  std::iota(numbers.begin(), numbers.end(), 0);
   return numbers;
 }
 bool Has(const std::vector<int>& numbers, int n) {
@@ -105,10 +106,10 @@ RunResult RunPlantedBug(std::uint64_t seed, const std::vector<Fault>& faults) {
 Experiment<Fault> PlantedBug() {
   return {.draw_faults =
               [](Rng& rng) {
-                std::vector<Fault> faults;
-                for (int i = 0; i < 30; ++i) {
-                  faults.push_back(
-                      {TimePoint(1000s + rng.Between(0ms, 1s)), static_cast<int>(rng.Below(10))});
+                std::vector<Fault> faults(30);
+                for (Fault& fault : faults) {
+                  fault.time = TimePoint(1000s + rng.Between(0ms, 1s));
+                  fault.kind = static_cast<int>(rng.Below(10));
                 }
                 return faults;
               },

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "common/base/rng.h"
@@ -43,7 +44,10 @@ class Scheduler {
   struct EventId {
     TimePoint time;
     std::uint64_t number = 0;
-    friend auto operator<=>(const EventId&, const EventId&) = default;
+    friend bool operator==(const EventId&, const EventId&) = default;
+    friend bool operator<(const EventId& a, const EventId& b) {
+      return std::tie(a.time, a.number) < std::tie(b.time, b.number);
+    }
   };
 
   enum class End {
