@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
@@ -65,8 +66,10 @@ CLI::Validator Count(std::uint64_t min, std::uint64_t max) {
 CLI::Validator Size() {
   return CLI::Validator(
       [](const std::string& text) {
-        const bool starts_well = !text.empty() && text.front() >= '0' && text.front() <= '9';
-        return starts_well ? std::string() : fmt::format("\"{}\" is not a size", EscapeBytes(text));
+        // CLI11 does not notice digits that are too many.
+        const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+        const bool fits = ParseDecimal(std::string_view(text).substr(0, digits)).has_value();
+        return fits ? std::string() : fmt::format("\"{}\" is not a size", EscapeBytes(text));
       },
       "");
 }

@@ -41,7 +41,7 @@ absl::StatusOr<Listener> ListenTcp(const Endpoint& endpoint, int backlog) {
     const int error = errno;
     absl::Status status = ErrnoError(fmt::format("bind {}", endpoint.ToString()), error);
     if (error != EADDRINUSE) return status;
-    return Error(status.code(), Message(status) + " (is another server running? see --listen)");
+    return Error(status.code(), Message(status) + " (is another server running?)");
   }
   ASSIGN_OR_RETURN(const Endpoint local, LocalEndpoint(fd.get()));
   return Listener{std::move(fd), local};
@@ -128,6 +128,12 @@ absl::StatusOr<UniqueFd> ConnectTcp(const std::vector<Endpoint>& endpoints, Dura
 std::uint64_t UnacknowledgedBytes(int fd) {
   int queued = 0;
   if (::ioctl(fd, SIOCOUTQ, &queued) != 0 || queued < 0) return 0;
+  return static_cast<std::uint64_t>(queued);
+}
+
+std::uint64_t UnsentBytes(int fd) {
+  int queued = 0;
+  if (::ioctl(fd, SIOCOUTQNSD, &queued) != 0 || queued < 0) return 0;
   return static_cast<std::uint64_t>(queued);
 }
 

@@ -39,6 +39,9 @@ absl::StatusOr<Endpoint> LocalEndpoint(int fd);
 /// Bytes given to the kernel that the peer has not acknowledged (SIOCOUTQ); 0 on error.
 std::uint64_t UnacknowledgedBytes(int fd);
 
+/// Bytes given to the kernel that it has not sent yet (SIOCOUTQNSD); 0 on error.
+std::uint64_t UnsentBytes(int fd);
+
 /// The error that waits to be reported (SO_ERROR), and takes it: 0 when there is none. After the
 /// peer's end of stream, recv() reports that end for ever, and a reset only comes to light here.
 int TakeSocketError(int fd);

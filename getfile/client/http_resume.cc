@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/base/http_date.h"
 #include "common/base/parse.h"
 #include "common/fs/atomic_file.h"
 #include "common/fs/file_lock.h"
@@ -28,6 +29,14 @@ std::string ReadAll(int fd) {
     text.append(buffer, static_cast<std::size_t>(n));
   }
   return text;
+}
+
+/// A strong entity tag (RFC 9110 section 8.8.3) or a date: what If-Range may be asked with.
+bool IsValidator(std::string_view text) {
+  if (ParseHttpDate(text)) return true;
+  if (text.size() < 2 || text.front() != '"' || text.back() != '"') return false;
+  return std::none_of(text.begin() + 1, text.end() - 1,
+                      [](char c) { return (c >= 0 && c <= ' ') || c == '"' || c == 0x7F; });
 }
 
 }  // namespace
@@ -62,8 +71,7 @@ class HttpResume::Transfer {
     const UniqueFd tag(
         ::openat(parent_.get(), TagName().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (tag) validator_ = ReadAll(tag.get());
-    if (validator_.find_first_of("\r\n") != std::string::npos) validator_.clear();
-    if (had_ > 0 && validator_.empty()) {
+    if (had_ > 0 && !IsValidator(validator_)) {
       result_->note = "the part has no validator: starting over";
       had_ = 0;
     }
@@ -128,6 +136,19 @@ class HttpResume::Transfer {
                             "the server sent another range than the one asked for");
         return false;
       }
+      // If-Range has asked for this already, but not everything on the way heeds it (RFC 9110
+      // section 15.3.7.3).
+      const std::string& same = validator_.front() == '"' ? head().etag : head().last_modified;
+      if (!same.empty() && same != validator_) {
+        fetch.error = Error(absl::StatusCode::kDataLoss,
+                            "the server sent a part of another version: the next run starts over");
+        Discard();
+        return false;
+      }
+      if (head().length_known && head().length != head().range_length) {
+        fetch.error = Error(absl::StatusCode::kDataLoss, "the range and its length do not agree");
+        return false;
+      }
       fetch.received = result_->resumed_from = had_;
     } else if (head().code == 200) {
       if (had_ > 0) result_->note = "the file has changed or has no ranges: starting over";
@@ -152,7 +173,9 @@ class HttpResume::Transfer {
         if (head().range_total != fetch.received) {
           fetch.status = AnswerStatus::kOk;
           if (head().range_total) fetch.length = *head().range_total;
-          fetch.error = Unavailable("the server sent less than the rest");
+          fetch.error =
+              Unavailable(head().range_total ? "the server sent less than the rest"
+                                             : "the server did not say where the file ends");
           return;
         }
         [[fallthrough]];
@@ -204,15 +227,14 @@ class HttpResume::Transfer {
   /// What identifies the bytes that are being sent. Weak tags do not promise equal bytes (RFC 9110
   /// section 8.8.1).
   const std::string& FreshValidator() const {
-    const bool strong = !head().etag.empty() && !head().etag.starts_with("W/");
-    return strong ? head().etag : head().last_modified;
+    return IsValidator(head().etag) ? head().etag : head().last_modified;
   }
   std::string PartName() const { return file_name_ + ".part"; }
   std::string TagName() const { return file_name_ + ".part.etag"; }
 
   bool WriteTag() {
     ::unlinkat(parent_.get(), TagName().c_str(), 0);
-    if (FreshValidator().empty()) return true;
+    if (!IsValidator(FreshValidator())) return true;
     auto tag = fs::AtomicFile::Create(parent_.get(), TagName());
     return tag.ok() && tag->Write(FreshValidator()).ok() &&
            tag->Commit(fs::AtomicFile::Durability::kCached).ok();

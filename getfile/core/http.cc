@@ -170,7 +170,8 @@ Range EvaluateRange(std::string_view text, std::uint64_t length) {
   if (first_text.empty()) {  // the last n bytes
     if (!digits(last_text)) return whole;
     const std::uint64_t n = std::min(number(last_text), length);
-    if (n == 0) return {Range::Kind::kUnsatisfiable, 0, 0};
+    if (number(last_text) == 0) return {Range::Kind::kUnsatisfiable, 0, 0};
+    if (length == 0) return whole;  // satisfiable, but no Content-Range can say it
     return {Range::Kind::kPart, length - n, n};
   }
   if (!digits(first_text) || !(last_text.empty() || digits(last_text))) return whole;

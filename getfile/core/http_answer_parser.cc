@@ -35,7 +35,9 @@ const char* TakeContentRange(std::string_view value, HttpAnswerHead* head) {
   const auto last = ParseDecimal(range.substr(dash + 1));
   const bool ordered = head->range_first && last && *head->range_first <= *last &&
                        *last < head->range_total.value_or(UINT64_MAX);
-  return ordered ? nullptr : "the Content-Range does not fit together";
+  if (!ordered) return "the Content-Range does not fit together";
+  head->range_length = *last - *head->range_first + 1;
+  return nullptr;
 }
 
 /// Null, or what is wrong.

@@ -19,6 +19,7 @@ struct HttpAnswerHead {
   std::string etag;           ///< as it stands, weak ones too; empty: there is none
   std::string last_modified;  ///< as it stands
   std::optional<std::uint64_t> range_first;  ///< of a Content-Range in bytes that names a part
+  std::uint64_t range_length = 0;            ///< of that part
   std::optional<std::uint64_t> range_total;  ///< of a Content-Range in bytes: the whole length
 };
 

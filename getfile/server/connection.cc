@@ -30,6 +30,10 @@ constexpr std::uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 /// What a peer must have taken before it counts as one that reads.
 constexpr std::uint64_t kProofBytes = 256U << 10U;
 
+/// What the kernel puts into one buffer of a socket, and it fills one that it has begun whatever
+/// TCP_NOTSENT_LOWAT says.
+constexpr std::uint64_t kSocketBufferBytes = 64U << 10U;
+
 }  // namespace
 
 Connection::Connection(Worker* worker, UniqueFd socket, const net::Endpoint& peer, bool refuse)
@@ -212,9 +216,18 @@ bool Connection::Send() {
       // Many may have grown, one after the other, before any of them stopped reading.
       SetAllowance(std::min(allowance_, worker_->InitialAllowance()));
     }
-    const std::uint64_t chunk = allowance_ == 0 ? left : std::min(left, allowance_);
-    // The last answer's last segment leaves together with the end of the stream.
-    sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk, core_.last_answer());
+    std::uint64_t chunk = allowance_ == 0 ? left : std::min(left, allowance_);
+    if (allowance_ > 0 && allowance_ < kSocketBufferBytes) {
+      chunk = std::min(chunk, allowance_ - std::min(allowance_, net::UnsentBytes(socket_.get())));
+    }
+    // The last answer's last segment leaves together with the end of the stream. Not if the rest
+    // may have to wait for room: then what is held back would wait for it, too.
+    const bool hold = core_.last_answer() && chunk == left;
+    if (chunk == 0) {
+      sent.outcome = Body::Outcome::kSocketFull;
+    } else {
+      sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk, hold);
+    }
   }
   const TimePoint now = std::chrono::steady_clock::now();
   sent_since_measured_ += sent.bytes;
@@ -254,6 +267,12 @@ void Connection::SetAllowance(std::uint64_t bytes) {
   allowance_ = bytes;
   const int value = static_cast<int>(bytes);
   ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof value);
+  if (bytes < kSocketBufferBytes) {  // less than a segment, perhaps: it must not wait for more
+    const int on = 1;
+    const int off = 0;
+    ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_CORK, &off, sizeof off);
+  }
 }
 
 void Connection::Shrink() {

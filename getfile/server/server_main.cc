@@ -8,7 +8,7 @@ int main(int argc, char** argv) {
   using namespace ds;  // NOLINT(google-build-using-namespace)
   daemon::Daemon daemon(
       {.name = "getfile-server",
-       .summary = "Serves a folder, or the files of a content file, by GETFILE."});
+       .summary = "Serves a folder, or the files of a content file, by GETFILE and HTTP/1.1."});
   daemon.AddListenOptions(10880, "-p,--port");
 
   getfile::ServerOptions options;
@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   flags
       .add_option("--send-buffer-total", options.send_buffer_total,
-                  "Bytes that may wait in the kernel's send buffers (k, m, g suffixes)")
+                  "Bytes that may wait in the kernel's send buffers (1m or more; k, m, g suffixes)")
       ->check(daemon::Size())
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();

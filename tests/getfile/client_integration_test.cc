@@ -886,6 +886,22 @@ TEST_F(GetfileClientResumeTest, APartWithoutItsValidatorStartsOver) {
   EXPECT_EQ(Sha256Hex(BytesOf(folder_, "sub/large")), Sha256Hex(body_));
 }
 
+TEST_F(GetfileClientResumeTest, APartWithADamagedValidatorStartsOver) {
+  root_.Write("sub/large", body_);
+  ASSERT_TRUE(nginx_.Start());
+  for (const std::string& validator :
+       {std::string(52, '\0'), std::string("\"a\0b\"", 5), std::string("\"a\"\r\nX: y"),
+        std::string("W/\"a\""), std::string("\""), std::string("a"), std::string(5000, 'a')}) {
+    folder_.Write(kPart, Content(100 * kKiB, 7));  // not the bytes that came
+    folder_.Write("sub/large.part.etag", validator);
+    const ToolResult result = Continue();
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("starting over"));
+    EXPECT_EQ(Sha256Hex(BytesOf(folder_, "sub/large")), Sha256Hex(body_));
+    EXPECT_THAT(FilesBelow(folder_.path()), ElementsAre("sub/large"));
+  }
+}
+
 TEST_F(GetfileClientResumeTest, APartThatIsWholeAlreadyIsPutInPlace) {
   ASSERT_NO_FATAL_FAILURE(LeaveAPart());
   folder_.Write(kPart, body_);  // killed between the last byte and the new name
@@ -1124,6 +1140,32 @@ TEST(GetfileClientTest, AFileWithoutALengthArrivesByResumeToo) {
   EXPECT_EQ(BytesOf(folder, "a"), "0123456789");
   EXPECT_EQ(BytesOf(folder, "b"), "to the end");
   EXPECT_THAT(FilesBelow(folder.path()), ElementsAre("a", "b"));
+}
+
+TEST(GetfileClientTest, ARangeOfAnotherVersionIsNotAppended) {
+  FakeServer server({FakeServer::Answer(
+      "HTTP/1.1 206 Partial Content\r\nETag: \"2\"\r\nContent-Range: bytes 5-9/10\r\n"
+      "Content-Length: 5\r\nConnection: close\r\n\r\nXXXXX")});
+  const TempDir folder;
+  folder.Write("a.part", "01234");
+  folder.Write("a.part.etag", "\"1\"");
+  const ToolResult result = Fetch(server, folder, {"--resume", "/a"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("another version"));
+  EXPECT_THAT(FilesBelow(folder.path()), IsEmpty()) << "the next run starts over";
+}
+
+TEST(GetfileClientTest, ARangeThatIsLongerThanItSaysIsNotKept) {
+  FakeServer server({FakeServer::Answer(
+      "HTTP/1.1 206 Partial Content\r\nETag: \"1\"\r\nContent-Range: bytes 5-9/10\r\n"
+      "Content-Length: 7\r\nConnection: close\r\n\r\n5678999")});
+  const TempDir folder;
+  folder.Write("a.part", "01234");
+  folder.Write("a.part.etag", "\"1\"");
+  const ToolResult result = Fetch(server, folder, {"--resume", "/a"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("do not agree"));
+  EXPECT_EQ(BytesOf(folder, "a.part"), "01234");
 }
 
 TEST(GetfileClientTest, ARangeThatEndsTooEarlyIsNotTakenForTheRest) {

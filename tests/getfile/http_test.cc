@@ -211,6 +211,7 @@ TEST(HttpAnswerTest, RangesFollowRfc9110) {
               HasSubstr("Content-Range: bytes 10-19/100\r\n"));
   EXPECT_THAT(Answer("Range: bytes=100-\r\n").head, HasSubstr("Content-Range: bytes */100\r\n"));
   EXPECT_EQ(Answer("Range: bytes=0-\r\n", 0).code, 416) << "an empty file has no byte 0";
+  EXPECT_EQ(Answer("Range: bytes=-1\r\n", 0).code, 200) << "and its last byte is all of it";
   EXPECT_EQ(Answer("Range: bytes=0-1\r\n", 100, "HEAD").code, 200) << "ranges are for GET";
 }
 

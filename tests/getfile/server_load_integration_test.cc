@@ -224,9 +224,9 @@ TEST(GetfileServerLoadTest, ThousandsOfSlowPeersHoldNoThreadAndLittleMemory) {
 // --- Those that never read ---
 
 TEST(GetfileServerLoadTest, PeersThatNeverReadCannotTakeMoreThanTheSendBufferTotal) {
-  constexpr std::size_t kPeers = 300;
+  constexpr std::size_t kPeers = 1200;
   constexpr std::uint64_t kTotal = 16 * kMiB;
-  constexpr std::uint64_t kFloor = 16 * kKiB;  // what every connection may hold, budget or not
+  constexpr std::uint64_t kFloor = 4 * kKiB;  // what every connection may hold, budget or not
   const Site site(30);
   site.root().Write("large", Content(4 * kMiB));
   GetfileServer server({"--root", site.root().path(), "--send-buffer-total", "16m", "--timeout",
@@ -236,7 +236,7 @@ TEST(GetfileServerLoadTest, PeersThatNeverReadCannotTakeMoreThanTheSendBufferTot
   for (std::size_t i = 0; i < kPeers; ++i) {
     peers.push_back(server.Connect({.receive_buffer_bytes = 4096}));
     ASSERT_TRUE(peers.back().Send(Get("/large")));
-    if (i % 20 == 19) most = std::max(most, BytesInSendBuffers(server.port()));
+    if (i % 100 == 99) most = std::max(most, BytesInSendBuffers(server.port()));
   }
   std::uint64_t now = 0;
   EXPECT_TRUE(Eventually(kDeadline, "every answer has begun and none goes on", [&] {
@@ -246,7 +246,8 @@ TEST(GetfileServerLoadTest, PeersThatNeverReadCannotTakeMoreThanTheSendBufferTot
     return std::all_of(peers.begin(), peers.end(), Readable) && now == earlier;
   }));
   RecordProperty("bytes_in_send_buffers", std::to_string(most));
-  EXPECT_LE(most, kTotal + kPeers * kFloor);
+  // Half of it for those that have shown nothing, and a floor each.
+  EXPECT_LE(most, kTotal / 2 + kPeers * kFloor);
   // Without a budget it would be megabytes each.
   EXPECT_GT(most, kPeers * kKiB);
 

@@ -147,8 +147,10 @@ def check_markdown_title(file):
             titles.append(number)
     if fence is not None:
         yield len(file.lines), f"a code block ({fence}) that is never closed"
-    if len(titles) != 1:
-        yield (titles or [0, 1])[1], f"{len(titles)} titles (\"# …\"), a document has one"
+    # bench/*/NOTES.md becomes part of bench/REPORT.md.
+    titles_wanted = 0 if file.path.endswith("/NOTES.md") else 1
+    if len(titles) != titles_wanted:
+        yield titles[-1] if titles else 1, f"{len(titles)} titles (\"# …\"), not {titles_wanted}"
 
 
 SET_OPTIONS = "set -euo pipefail"
