@@ -8,7 +8,7 @@ import shutil
 from getfile import getfile_bench
 from getfile.ground import HEADER_TIMEOUT_SECONDS, SIZES, SLOW_PEERS, WORKERS, Ground, path_of
 from harness import machine, wrk
-from harness.processes import (CLIENT_BUSY, CLIENT_CPU, P99, PEAK_RESIDENT, SERVER_CPU, Account,
+from harness.processes import (CLIENT_BUSY, CLIENT_CPU, PEAK_RESIDENT, SERVER_CPU, Account,
                                Server)
 from harness.rows import (Contestant, DerivedRow, Kind, Measurement, Program, Role, Row, System,
                           Table)
@@ -142,7 +142,7 @@ class GetfileTables:
             "The same server, files and client (`getfile-bench`, a closed loop), a connection per "
             "request; the peer is `--protocol http`.",
             Kind.THROUGHPUT, 1.0, rows,
-            (SERVER_CPU, CLIENT_CPU, P99, CLIENT_BUSY))
+            (SERVER_CPU, CLIENT_CPU, getfile_bench.P99, CLIENT_BUSY))
 
     def latency(self) -> Table:
         rows = [self._latency_row(size, keep_alive, control=False)

@@ -15,13 +15,11 @@ from harness.rows import MeasurementFailed
 
 START_SECONDS = 30
 STOP_SECONDS = 10
-ERRORS_ALLOWED = 0.001  # of a client's requests; above that, speed means nothing
 # Columns of the report.
 SERVER_CPU = "server CPU, µs/request"
 CLIENT_CPU = "client CPU, µs/request"
 CLIENT_BUSY = "client busy, share of its threads"  # near 1, it is the client that is measured
 PEAK_RESIDENT = "peak resident, MiB"
-P99 = "p99, µs"
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 

@@ -58,8 +58,10 @@ class GetfileServerCrowdTest : public ::testing::Test {
 
   static std::size_t HeldBack(const GetfileServer& server) {
     const auto sockets = TcpSocketsAt(server.port());
-    return static_cast<std::size_t>(std::count_if(
-        sockets.begin(), sockets.end(), [](const TcpSocket& socket) { return socket.held_back; }));
+    return static_cast<std::size_t>(
+        std::count_if(sockets.begin(), sockets.end(), [&](const TcpSocket& socket) {
+          return socket.held_back && socket.local_host == server.host();
+        }));
   }
 
   /// Silent peers that come right after a crowd, and that the kernel has not let through so far.
