@@ -18,6 +18,9 @@ namespace ds::getfile {
 namespace {
 
 constexpr int kAcceptsPerTurn = 64;
+/// So many connections at one look are a crowd. Of a single client that comes again and again two
+/// are found at times, the second while the first was served.
+constexpr int kCrowd = 4;
 constexpr Duration kDeferTime = std::chrono::seconds(1);
 constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 constexpr Duration kShrinkAfter = std::chrono::seconds(1);
@@ -82,13 +85,13 @@ class Worker::ListenerWatcher final : private net::EventLoop::Watcher,
   }
 
  private:
-  /// When connections come in numbers, has the kernel hold each back until its request is there (or
+  /// When connections come in a crowd, has the kernel hold each back until its request is there (or
   /// for a second): one wake-up for each instead of two. One that comes alone is better accepted
   /// while its request is on the way. The listener is shared: what one worker asks for holds for
   /// all, and is asked for again each second.
   void AdaptTo(int accepted) {
     const TimePoint now = worker_->loop().now();
-    if (accepted > 1) {
+    if (accepted >= kCrowd) {
       crowd_time_ = now;
       if (deferring_ && now - deferring_since_ < kDeferTime) return;
       deferring_ = true;

@@ -184,6 +184,52 @@ TEST_F(EventLoopTest, WatcherIsToldItsEvents) {
   loop_->Run();
 }
 
+TEST_F(EventLoopTest, RearmReportsAnewWhatHoldsNow) {
+  const UniqueFd fd = ReadableFd();  // and it stays so: no edge comes by itself
+  CallingWatcher watcher([&](std::uint32_t events) {
+    EXPECT_EQ(events, static_cast<std::uint32_t>(EPOLLIN));
+    calls_.emplace_back("told");
+  });
+  CallingTimer again([&] {
+    EXPECT_THAT(calls_, ElementsAre("told"));
+    loop_->Rearm(fd.get(), EPOLLIN | EPOLLET, &watcher);
+  });
+  CallingTimer end([&] { loop_->Stop(); });
+  ASSERT_TRUE(loop_->Add(fd.get(), EPOLLIN | EPOLLET, &watcher).ok());
+  loop_->Arm(&again, start_ + milliseconds(2));
+  loop_->Arm(&end, start_ + milliseconds(4));
+  loop_->Run();
+  EXPECT_THAT(calls_, ElementsAre("told", "told"));
+}
+
+TEST_F(EventLoopTest, RearmReportsNothingThatDoesNotHold) {
+  const UniqueFd fd = ReadableFd();
+  CallingWatcher watcher([&](std::uint32_t) {
+    calls_.emplace_back("told");
+    Drain(fd);
+    loop_->Rearm(fd.get(), EPOLLIN | EPOLLET, &watcher);
+  });
+  CallingTimer end([&] { loop_->Stop(); });
+  ASSERT_TRUE(loop_->Add(fd.get(), EPOLLIN | EPOLLET, &watcher).ok());
+  loop_->Arm(&end, start_ + milliseconds(4));
+  loop_->Run();
+  EXPECT_THAT(calls_, ElementsAre("told"));
+}
+
+TEST_F(EventLoopTest, RearmChangesWhatIsReportedAndToWhom) {
+  const UniqueFd fd = ReadableFd();
+  CallingWatcher before([&](std::uint32_t) { calls_.emplace_back("before"); });
+  CallingWatcher after([&](std::uint32_t events) {
+    EXPECT_EQ(events, static_cast<std::uint32_t>(EPOLLOUT));
+    calls_.emplace_back("after");
+    loop_->Stop();
+  });
+  ASSERT_TRUE(loop_->Add(fd.get(), EPOLLIN, &before).ok());
+  loop_->Rearm(fd.get(), EPOLLOUT | EPOLLET, &after);
+  loop_->Run();
+  EXPECT_THAT(calls_, ElementsAre("after"));
+}
+
 TEST_F(EventLoopTest, BadDescriptorIsAnError) {
   CallingWatcher watcher([](std::uint32_t) {});
   EXPECT_FALSE(loop_->Add(-1, EPOLLIN, &watcher).ok());

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -72,6 +74,7 @@ struct Found {
 class FileSourceTest : public ::testing::Test, private LookupSink {
  protected:
   FileSourceTest() {
+    clocks_ahead_s = 0;  // what is written now is fresh
     auto loop = net::EventLoop::Create();
     CHECK(loop.ok());
     loop_ = std::move(loop).value();
@@ -149,6 +152,61 @@ class FileSourceTest : public ::testing::Test, private LookupSink {
     }
     EXPECT_EQ(end, Body::Outcome::kSent) << "it went on to its end";
     return received;
+  }
+
+  /// Whether it is sent though the file has lost its content meanwhile, which it has from here on.
+  bool IsInMemory(const std::string& name) {
+    const LookupResult result = Lookup("/" + name);
+    EXPECT_EQ(::truncate(root_.path(name).c_str(), 0), 0);
+    int ends[2];
+    CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+    const UniqueFd ours(ends[0]);
+    const UniqueFd theirs(ends[1]);
+    const Body::Sent sent = result.body->Send(theirs.get(), "", 0, result.answer.length, false);
+    if (sent.outcome == Body::Outcome::kSourceBroken) return false;
+    EXPECT_EQ(sent.outcome, Body::Outcome::kSent);
+    EXPECT_EQ(sent.bytes, result.answer.length);
+    return true;
+  }
+
+  /// What arrives of `head` and `bytes` bytes from `offset` on, asked for in pieces of `bytes_max`.
+  static std::string SendThroughASmallSocket(Body* body, std::string_view head,
+                                             std::uint64_t offset, std::uint64_t bytes,
+                                             std::uint64_t bytes_max, bool hold) {
+    int ends[2];
+    CHECK(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+    const UniqueFd ours(ends[0]);
+    const UniqueFd theirs(ends[1]);
+    const int smallest = 1;
+    CHECK(::setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &smallest, sizeof smallest) == 0);
+    std::string received;
+    bool was_full = false;
+    while (!head.empty() || bytes > 0) {
+      const Body::Sent sent =
+          body->Send(theirs.get(), head, offset, std::min(bytes, bytes_max), hold);
+      const std::size_t of_head = std::min<std::size_t>(head.size(), sent.bytes);
+      const bool all = sent.bytes == head.size() + std::min(bytes, bytes_max);
+      EXPECT_EQ(sent.outcome, all ? Body::Outcome::kSent : Body::Outcome::kSocketFull);
+      if (!all && sent.outcome != Body::Outcome::kSocketFull) return received;
+      was_full |= !all;
+      head.remove_prefix(of_head);
+      offset += sent.bytes - of_head;
+      bytes -= sent.bytes - of_head;
+      const std::size_t before = received.size();
+      char buffer[512];
+      for (ssize_t n = 0; (n = ::read(ours.get(), buffer, sizeof buffer)) > 0;) {
+        received.append(buffer, static_cast<std::size_t>(n));
+      }
+      EXPECT_EQ(received.size() - before, sent.bytes);
+    }
+    EXPECT_TRUE(was_full);
+    return received;
+  }
+
+  /// Seconds from now.
+  static void SetModified(const std::string& file, std::int64_t seconds) {
+    const timespec times[] = {{::time(nullptr), 0}, {::time(nullptr) + seconds, 0}};
+    CHECK(::utimensat(AT_FDCWD, file.c_str(), times, 0) == 0);
   }
 
   /// The clocks jump, and the loop does what is due by then.
@@ -412,20 +470,80 @@ TEST_F(FileSourceTest, ATruncatedFileIsBrokenWhereItEnds) {
             std::string(70'000, 'a'));
 }
 
-TEST_F(FileSourceTest, ASmallFileIsKeptInMemoryOnceItHasSettled) {
-  Serve(kStaleForADay);
-  root_.Write("settled", "settled");
-  root_.Write("fresh", "written");
-  Pass(5);
-  EXPECT_EQ(BodyOf("/settled"), "settled");
-  ASSERT_EQ(::truncate(root_.path("settled").c_str(), 0), 0);
-  EXPECT_EQ(BodyOf("/settled"), "settled");
+// --- Small files that have settled are kept in memory ---
 
-  clocks_ahead_s = 0;
-  root_.Write("fresh", "written");
-  EXPECT_EQ(BodyOf("/fresh"), "written");
-  root_.Write("fresh", "changed");  // perhaps in the same tick of the file system's clock
-  EXPECT_EQ(BodyOf("/fresh"), "changed");
+constexpr std::size_t kInMemoryMax = 16384;
+
+TEST_F(FileSourceTest, AFileOf16KiBIsKeptInMemoryAndALargerOneIsNot) {
+  Serve(kStaleForADay);
+  root_.Write("one", "1");
+  root_.Write("small", std::string(kInMemoryMax, 's'));
+  root_.Write("larger", std::string(kInMemoryMax + 1, 'l'));
+  Pass(3);
+  EXPECT_TRUE(IsInMemory("one"));
+  EXPECT_TRUE(IsInMemory("small"));
+  EXPECT_FALSE(IsInMemory("larger"));
+}
+
+TEST_F(FileSourceTest, AFileThatWasChangedJustNowIsNotKeptInMemory) {
+  Serve(kStaleForADay);
+  root_.Write("fresh", "fresh");
+  EXPECT_FALSE(IsInMemory("fresh"));
+  // Changed just now, whatever its time of modification says.
+  SetModified(root_.Write("set back", "set back"), -1000);
+  EXPECT_FALSE(IsInMemory("set back"));
+  SetModified(root_.Write("set ahead", "set ahead"), 1000);
+  Pass(3);
+  EXPECT_FALSE(IsInMemory("set ahead"));
+}
+
+TEST_F(FileSourceTest, AFreshFileGetsIntoMemoryWhenItIsLookedAtAgain) {
+  Serve({.revalidate = std::chrono::seconds(10)});
+  root_.Write("a", "fresh");
+  const LookupResult fresh = Lookup("/a");
+  Pass(9);
+  EXPECT_EQ(Lookup("/a").body, fresh.body) << "not looked at so far";
+  Pass(2);
+  EXPECT_TRUE(IsInMemory("a"));
+}
+
+TEST_F(FileSourceTest, WhatIsNotRememberedIsNotKeptInMemory) {
+  Serve({.open_files_max = 0});
+  root_.Write("a", "settled");
+  Pass(3);
+  EXPECT_FALSE(IsInMemory("a"));
+}
+
+TEST_F(FileSourceTest, ChangesInPlaceAreSeenThoughTheContentWasInMemory) {
+  Serve({.revalidate = Duration::zero()});
+  root_.Write("a", "first");
+  Pass(3);
+  EXPECT_EQ(BodyOf("/a"), "first");
+  root_.Write("a", "other");  // the same inode and size, and fresh again
+  EXPECT_EQ(BodyOf("/a"), "other");
+}
+
+TEST_F(FileSourceTest, APartArrivesExactlyBehindItsHeadThoughTheSocketHoldsLittle) {
+  const std::string head = "the head, " + std::string(6000, 'h');  // more than the socket holds
+  for (const bool settled : {false, true}) {
+    for (const std::size_t size : {std::size_t{1}, kInMemoryMax, kInMemoryMax + 1}) {
+      std::string content(size, '\0');
+      for (std::size_t i = 0; i < size; ++i) content[i] = static_cast<char>(i * 7 + i / 251);
+      Serve(kStaleForADay);
+      root_.Write("a", content);
+      if (settled) Pass(3);
+      const LookupResult result = Lookup("/a");
+      for (const std::size_t offset : {std::size_t{0}, size / 2, size - 1}) {
+        for (const std::size_t bytes_max : {std::size_t{1000}, size}) {
+          for (const bool hold : {false, true}) {
+            ASSERT_TRUE(SendThroughASmallSocket(result.body.get(), head, offset, size - offset,
+                                                bytes_max, hold) == head + content.substr(offset))
+                << settled << ' ' << size << ' ' << offset << ' ' << bytes_max << ' ' << hold;
+          }
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -127,11 +127,14 @@ std::vector<TcpSocket> TcpSocketsAt(std::uint16_t local_port) {
     if (begin < 2 || line.size() < begin + 48) continue;
     const std::string_view entry = std::string_view(line).substr(begin);
     constexpr std::string_view kListening = "0A";
-    if (ParseHex(entry.substr(9, 4)) != local_port || entry.substr(28, 2) == kListening) continue;
+    constexpr std::string_view kSynReceived = "03";
+    const std::string_view state = entry.substr(28, 2);
+    if (ParseHex(entry.substr(9, 4)) != local_port || state == kListening) continue;
     const std::uint64_t host = ParseHex(entry.substr(0, 8));  // its first byte is the lowest one
     sockets.push_back({.local_host = fmt::format("{}.{}.{}.{}", host & 0xff, host >> 8U & 0xff,
                                                  host >> 16U & 0xff, host >> 24U),
                        .remote_port = static_cast<std::uint16_t>(ParseHex(entry.substr(23, 4))),
+                       .held_back = state == kSynReceived,
                        .unacknowledged = ParseHex(entry.substr(31, 8)),
                        .unread = ParseHex(entry.substr(40, 8))});
   }

@@ -96,6 +96,7 @@ double FindMetric(const std::string& text, const std::string& series);
 struct TcpSocket {
   std::string local_host;
   std::uint16_t remote_port = 0;
+  bool held_back = false;            ///< SYN_RECV: the kernel does not let it be accepted yet
   std::uint64_t unacknowledged = 0;  ///< bytes given to the kernel, not acknowledged by the peer
   std::uint64_t unread = 0;          ///< bytes received, not read by the program
 };

@@ -90,8 +90,8 @@ TEST(GetfileHttpTest, AFileIsAnsweredWithItsBytesAndItsFields) {
       {"terminators", "\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc\r\n\r\n"},
       {"nuls", std::string("\0\0\0", 3)},
       {"a/b/deep", "deep"},
-      {"cached", Content(16384)},
-      {"uncached", Content(16385)},
+      {"small", Content(16384)},
+      {"larger", Content(16385)},
       {"large", Content(3 * kMiB + 17)},
   };
   for (const auto& [name, body] : files) WriteOld(root, name, body);
