@@ -327,7 +327,8 @@ void OriginClient::Wake(Transfer* transfer) {
 
 void OriginClient::OnEvents(std::uint32_t) {
   for (Transfer* const transfer : std::exchange(woken_, {})) {
-    if (!transfer->Act()) transfers_.erase(transfer->place);
+    // What it did may have woken it again: then it is in the list, and looked at once more.
+    if (!transfer->Act() && !transfer->woken) transfers_.erase(transfer->place);
   }
   TakeResults();
 }
