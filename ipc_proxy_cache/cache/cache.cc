@@ -672,9 +672,12 @@ std::uint64_t Cache::PurgeMatching(std::string_view pattern, bool prefix, bool s
     if (soft && pinned) continue;  // there is no origin to ask
     ++purged;
     if (soft && (entry.flags & IndexEntry::kNegative) == 0) {
+      // What may be served stale afterwards is what the origin has allowed, no more.
+      const std::int64_t fresh_until_ns = std::min(entry.fresh_until_ns, now_ns());
+      const std::int64_t stale_ns = entry.stale_until_ns - entry.fresh_until_ns;
       store_.store().Update(hash, {.flags = entry.flags,
-                                   .fresh_until_ns = std::min(entry.fresh_until_ns, now_ns()),
-                                   .stale_until_ns = entry.stale_until_ns,
+                                   .fresh_until_ns = fresh_until_ns,
+                                   .stale_until_ns = Later(fresh_until_ns, stale_ns),
                                    .age_zero_ns = entry.age_zero_ns});
     } else {
       store_.Evict(hash);
