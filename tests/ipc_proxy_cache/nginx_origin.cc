@@ -26,6 +26,15 @@ std::string NginxPath() {
   return "nginx";
 }
 
+/// With `files` for every $files.
+std::string Substituted(std::string text, const std::string& files) {
+  constexpr std::string_view kName = "$files";
+  for (std::size_t at = 0; (at = text.find(kName, at)) != std::string::npos;) {
+    text.replace(at, kName.size(), files);
+  }
+  return text;
+}
+
 std::string Configuration(const std::string& folder, const std::string& host,
                           const NginxOrigin::Options& options) {
   std::string redirects;
@@ -88,7 +97,7 @@ location = /drop {{ return 444; }}
 }}
 }}
 )",
-                     folder, host, kPort, redirects, statuses, tls, options.locations);
+                     folder, host, kPort, redirects, statuses, tls, Substituted(options.locations, folder + "/files"));
 }
 
 std::string Unquoted(std::string text) {
