@@ -11,6 +11,8 @@ namespace {
 
 constexpr Duration kPauseMin = std::chrono::milliseconds(50);
 constexpr Duration kPauseMax = std::chrono::seconds(1);
+/// For retired memory that clients still read: with no further client there are no turns.
+constexpr Duration kTurnInterval = std::chrono::milliseconds(250);
 
 }  // namespace
 
@@ -47,6 +49,10 @@ absl::StatusOr<std::string> ProxyLink::Connect() {
 }
 
 void ProxyLink::OnTimer() {
+  if (channel_ != nullptr) {
+    Turn();
+    return;
+  }
   if (Connect().ok()) return;
   channel_.reset();
   pause_ = std::min(2 * pause_, kPauseMax);
@@ -71,7 +77,11 @@ void ProxyLink::OnMessage(Message message, UniqueFd descriptor) {
     owner_->OnOpened(opened->memfd, opened->gone);
     return;
   }
-  if (std::holds_alternative<Retired>(message)) return Turn();
+  if (std::holds_alternative<Retired>(message)) {
+    // Answered in any case: before that there is no other.
+    if (!Turn()) Send(Released{});
+    return;
+  }
   if (const auto* begun = std::get_if<Begun>(&message)) {
     if (!Map(begun->memfd, std::move(descriptor), ReaderView::Kind::kObject)) return;
   }
@@ -92,19 +102,28 @@ void ProxyLink::HandleWelcome(const Welcome& welcome, UniqueFd index) {
 
 bool ProxyLink::Map(std::uint64_t memfd, UniqueFd descriptor, ReaderView::Kind kind) {
   const absl::Status mapped = view_->Map(memfd, std::move(descriptor), kind);
-  if (mapped.ok()) return true;
+  if (mapped.ok()) {
+    TurnAgain();
+    return true;
+  }
   Break("a descriptor of no memory of a cache's");
   return false;
 }
 
-void ProxyLink::Turn() {
-  if (!view_) return;
+bool ProxyLink::Turn() {
+  if (!view_) return false;
   const std::vector<std::uint64_t> released = view_->Turn();
   for (std::span<const std::uint64_t> left(released); !left.empty();) {
     const auto part = left.first(std::min(left.size(), kIdsMax));
     left = left.subspan(part.size());
     Send(Released{{part.begin(), part.end()}});
   }
+  TurnAgain();
+  return !released.empty();
+}
+
+void ProxyLink::TurnAgain() {
+  if (view_->holds_retired() && !armed()) loop_->Arm(this, loop_->now() + kTurnInterval);
 }
 
 void ProxyLink::Break(const char* why) {

@@ -56,8 +56,9 @@ class ProxyLink final : private PacketChannel::Receiver, private net::EventLoop:
   void Break(const char* why);
   /// Takes over what came with BEGUN. False: the link was ended.
   bool Map(std::uint64_t memfd, UniqueFd descriptor, ReaderView::Kind kind);
-  /// Lets go of what the cache has retired; to be called once per turn of the loop.
-  void Turn();
+  /// Lets go of what the cache has retired; to be called once per turn of the loop. Whether there
+  /// was something to let go.
+  bool Turn();
 
  private:
   absl::StatusOr<std::string> Connect();
@@ -65,6 +66,8 @@ class ProxyLink final : private PacketChannel::Receiver, private net::EventLoop:
   void OnLinkEnd(const absl::Status& why) override;
   void OnTimer() override;
   void HandleWelcome(const Welcome& welcome, UniqueFd index);
+  /// Sees to a further Turn(), if there is something that could not be let go yet.
+  void TurnAgain();
   void End();
 
   net::EventLoop* const loop_;

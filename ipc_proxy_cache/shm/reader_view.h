@@ -96,6 +96,8 @@ class ReaderView {
   /// Once per turn of the worker's loop, and on RETIRED: lets go of what was retired. The ids are
   /// to be told to the cache (RELEASED): nothing of them is mapped or open here any more.
   std::vector<std::uint64_t> Turn();
+  /// Whether a later Turn() may have something to let go without any further retirement.
+  bool holds_retired() const { return !leaving_.empty() || !released_.empty(); }
 
   std::size_t mapped() const { return mappings_.size(); }
 
