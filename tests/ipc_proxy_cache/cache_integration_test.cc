@@ -577,7 +577,6 @@ TEST_F(CacheTest, WhatIsAskedForOftenStaysWhileOthersComeAndGo) {
   }
   EXPECT_EQ(Http(*proxy, "/kept/a?popular").Field("X-Cache"), "HIT");
   const auto status = machine_.Status();
-  EXPECT_GT(status["evicted"], 0);
   EXPECT_LT(status["objects"], 80);
   EXPECT_LE(status["bytes"], 16U << 20U);
   EXPECT_LT(origin_.Fetches("/kept/a?popular"), 10U);
