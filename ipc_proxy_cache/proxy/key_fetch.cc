@@ -471,8 +471,11 @@ void KeyFetch::OnFillMessage(const Message& message) {
 
 void KeyFetch::HandleBegun(const Begun& begun) {
   auto object = owner_->link().view()->ObjectAt(begun.memfd, 0, key_);
-  if (!object.ok() || !DecodeStoredFields((*object)->fields())) {
-    return owner_->link().Break("a BEGUN without its object");
+  if (!object.ok()) return owner_->link().Break("a BEGUN without its object");
+  if (!DecodeStoredFields((*object)->fields())) {
+    // They are the leader's, not the cache's.
+    owner_->link().Send(Leave{fill_});
+    return PassOn();
   }
   object_ = *std::move(object);
   growth_ = std::make_shared<ObjectGrowth>();

@@ -72,7 +72,9 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
     Set(easy_, CURLOPT_NOSIGNAL, 1L);
     Set(easy_, CURLOPT_PATH_AS_IS, 1L);
     Set(easy_, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
-    Set(easy_, CURLOPT_PIPEWAIT, 1L);
+    // To wait for a connection that may turn out to be HTTP/2. Without TLS it never does, and
+    // libcurl would wait for the end of the transfer that has it.
+    Set(easy_, CURLOPT_PIPEWAIT, url_.starts_with("https:") ? 1L : 0L);
     Set(easy_, CURLOPT_USERAGENT, "getfile-proxy");
     Set(easy_, CURLOPT_CONNECTTIMEOUT_MS,
         static_cast<long>(
