@@ -137,6 +137,15 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
     client_->Wake(this);
   }
   void HandleResult(CURLcode code) {
+    if (code == CURLE_OK && !head_whole_) {
+      return Finish(Error(absl::StatusCode::kDataLoss,
+                          fmt::format("fetch \"{}\": the head of the answer broke off", url_)));
+    }
+    long request_bytes = 0;
+    curl_easy_getinfo(easy_, CURLINFO_REQUEST_SIZE, &request_bytes);
+    if (code == CURLE_UNSUPPORTED_PROTOCOL && request_bytes > 0 && !head_begun_) {
+      code = CURLE_WEIRD_SERVER_REPLY;  // it is the answer that is no HTTP
+    }
     if (sink_ != nullptr && code == CURLE_OK) TellHead();
     Finish(StatusOf(code, head_too_long_ ? "a head of more than 64 KiB" : error_.data(), url_));
   }
@@ -157,9 +166,14 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
     if (head_told_) return true;
     if (line.starts_with("HTTP/")) {
       head_.fields.clear();
+      head_begun_ = true;
+      head_whole_ = false;
       return true;
     }
-    if (line == "\r\n" || line == "\n") return true;
+    if (line == "\r\n" || line == "\n") {
+      head_whole_ = true;
+      return true;
+    }
     if (head_.fields.size() + line.size() > kHeadBytesMax) {
       head_too_long_ = true;
       return false;
@@ -211,6 +225,8 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
   curl_slist* fields_ = nullptr;
   std::array<char, CURL_ERROR_SIZE> error_{};
   OriginHead head_;
+  bool head_begun_ = false;  ///< a status line was there, of a redirect perhaps
+  bool head_whole_ = false;  ///< the last one came to its empty line
   bool head_told_ = false;
   bool head_too_long_ = false;
   bool added_ = false;
@@ -327,7 +343,8 @@ void OriginClient::Wake(Transfer* transfer) {
 
 void OriginClient::OnEvents(std::uint32_t) {
   for (Transfer* const transfer : std::exchange(woken_, {})) {
-    if (!transfer->Act()) transfers_.erase(transfer->place);
+    // What it did may have woken it again: then it is in the list, and looked at once more.
+    if (!transfer->Act() && !transfer->woken) transfers_.erase(transfer->place);
   }
   TakeResults();
 }

@@ -165,7 +165,9 @@ void OriginBody::OnEnd(absl::Status status) {
     return waiters_.Wake(UINT64_MAX);
   }
   if (!status.ok()) return TellFailure(GatewayCode(status));
-  if (state == State::kCollecting) return TellFound(collected_->size(), std::move(collected_));
+  if (state != State::kCollecting) return;
+  const std::uint64_t length = collected_->size();
+  TellFound(length, std::move(collected_));
 }
 
 void OriginBody::Tell(getfile::LookupAnswer answer, std::shared_ptr<getfile::Body> body) {

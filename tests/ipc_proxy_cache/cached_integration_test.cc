@@ -204,9 +204,14 @@ TEST_F(CachedTest, BadConfigurationIsRefusedBeforeAnythingIsServed) {
   folder_.Write("big.bin", std::string(3 << 20, 'x'));
   folder_.Write("too-big", "/big big.bin\n");
   const std::vector<std::vector<std::string>> wrongs = {
-      {"-c", folder_.path("bad")},         {"-c", folder_.path("none")}, {"--memory", "1K"},
-      {"-c", folder_.path("too-big")},     {"--max-object", "2"},        {"--ttl", "-1"},
-      {"--socket", std::string(200, 'x')}, {"--no-such-option"},
+      {"-c", folder_.path("bad")},
+      {"-c", folder_.path("none")},
+      {"--memory", "1K"},
+      {"-c", folder_.path("too-big"), "--memory", "16M"},
+      {"--max-object", "2"},
+      {"--ttl", "-1"},
+      {"--socket", std::string(200, 'x')},
+      {"--no-such-option"},
   };
   for (const auto& wrong : wrongs) {
     SCOPED_TRACE(wrong.front());

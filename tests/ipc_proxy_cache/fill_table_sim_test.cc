@@ -554,8 +554,9 @@ class World {
   void Leave(Worker& worker, FillId fill) {
     if (bug_ == Bug::kLeaveForgotten) return;
     SendUp(worker, [this, link = worker.link, fill] {
-      followers_.erase({link, fill});
       table_.HandleLeave(link, fill, scheduler_.now());
+      Execute();  // since the link was heard, it may be promoted before it leaves
+      followers_.erase({link, fill});
     });
   }
 

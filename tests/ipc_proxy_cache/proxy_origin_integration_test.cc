@@ -28,9 +28,11 @@ using ::testing::HasSubstr;
 using testing::RawPeer;
 using ::testing::StartsWith;
 
+// The origin talks to one peer at a time, and the proxy's workers have connections of their own: so
+// each answer closes its connection.
 std::string HttpOk(std::string_view body, std::string_view fields = "") {
-  return fmt::format("HTTP/1.1 200 OK\r\n{}Content-Length: {}\r\n\r\n{}", fields, body.size(),
-                     body);
+  return fmt::format("HTTP/1.1 200 OK\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{}",
+                     fields, body.size(), body);
 }
 
 class Proxy {
@@ -111,9 +113,9 @@ TEST(ProxyOriginTest, StatusesBecomeThoseOfGetfile) {
                {503, getfile::kError, 502},    {401, getfile::kError, 502},
                {204, getfile::kError, 502}};
   for (const auto& [code, expected, http] : cases) {
-    FakeServer origin({FakeServer::Answer(fmt::format("HTTP/1.1 {} X\r\n{}\r\n{}", code,
-                                                      code == 204 ? "" : "Content-Length: 4\r\n",
-                                                      code == 204 ? "" : "page"))});
+    FakeServer origin({FakeServer::Answer(
+        fmt::format("HTTP/1.1 {} X\r\nConnection: close\r\n{}\r\n{}", code,
+                    code == 204 ? "" : "Content-Length: 4\r\n", code == 204 ? "" : "page"))});
     Proxy proxy(origin.port());
     EXPECT_THAT(proxy.Exchange(Get("/a")), Answers(expected)) << code;
     EXPECT_EQ(proxy.Http("/a").code, http) << code;
@@ -138,14 +140,16 @@ TEST(ProxyOriginTest, AnOriginThatSaysNothingIsAGatewayTimeout) {
 }
 
 TEST(ProxyOriginTest, WhatBreaksOffEndsEarly) {
-  FakeServer origin({FakeServer::Answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234")});
+  FakeServer origin({FakeServer::Answer(
+      "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\n1234")});
   Proxy proxy(origin.port());
   EXPECT_THAT(proxy.Exchange(Get("/a")), Answers("GETFILE OK 9\r\n\r\n1234"));
 }
 
 TEST(ProxyOriginTest, AChunkedAnswerGetsItsLength) {
-  FakeServer origin({FakeServer::Answer(
-      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3\r\n...\r\n0\r\n\r\n")});
+  FakeServer origin(
+      {FakeServer::Answer("HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: "
+                          "chunked\r\n\r\n5\r\nhello\r\n3\r\n...\r\n0\r\n\r\n")});
   Proxy in_memory(origin.port());
   EXPECT_THAT(in_memory.Exchange(Get("/a")), Answers(getfile::Ok("hello...")));
   Proxy in_a_file(origin.port(), {"--max-unknown", "4"});
@@ -153,8 +157,8 @@ TEST(ProxyOriginTest, AChunkedAnswerGetsItsLength) {
 }
 
 TEST(ProxyOriginTest, AChunkedAnswerThatBreaksOffIsAnError) {
-  FakeServer origin(
-      {FakeServer::Answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")});
+  FakeServer origin({FakeServer::Answer(
+      "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")});
   Proxy proxy(origin.port());
   EXPECT_THAT(proxy.Exchange(Get("/a")), Answers(getfile::kError));
 }
@@ -166,8 +170,8 @@ TEST(ProxyOriginTest, AnEmptyObjectIsAnObject) {
 }
 
 TEST(ProxyOriginTest, HeadHasTheLengthThatOnlyAGetTells) {
-  FakeServer origin(
-      {FakeServer::Answer("HTTP/1.1 200 OK\r\n\r\n"), FakeServer::Answer(HttpOk("hello"))});
+  FakeServer origin({FakeServer::Answer("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"),
+                     FakeServer::Answer(HttpOk("hello"))});
   Proxy proxy(origin.port());
   const auto received = proxy.Exchange("HEAD /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(received.bytes, HasSubstr("Content-Length: 5\r\n"));
