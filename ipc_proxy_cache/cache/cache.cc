@@ -53,6 +53,15 @@ std::int64_t Later(std::int64_t time_ns, std::int64_t by_ns) {
 
 std::uint64_t Shown(std::uint64_t count) { return std::min(count, kSizeEnd - 1); }
 
+/// Stale from `now_ns` on, and as long as before it may be served so.
+ObjectTimes MadeStale(ObjectTimes times, std::int64_t now_ns) {
+  const std::int64_t stale_ns =
+      std::max<std::int64_t>(times.stale_until_ns - times.fresh_until_ns, 0);
+  times.fresh_until_ns = std::min(times.fresh_until_ns, now_ns);
+  times.stale_until_ns = Later(times.fresh_until_ns, stale_ns);
+  return times;
+}
+
 Place PlaceOfEntry(const IndexEntry& entry) {
   return {.memfd = entry.memfd,
           .record_offset = entry.record_offset,
@@ -510,7 +519,7 @@ void Cache::Handle(PeerLink& link, Insert& message) {
 
   Fill& fill = fills_.at(fill_id);
   fill.times = TimesOf(message.freshness, /*negative=*/false);
-  if (fill.stale_at_once) fill.times.fresh_until_ns = fill.times.age_zero_ns;
+  if (fill.stale_at_once) fill.times = MadeStale(fill.times, now_ns());
   const StoreObject object{.hash = store_.store().Hash(fill.key),
                            .key = fill.key,
                            .fields = message.fields,
@@ -672,10 +681,11 @@ std::uint64_t Cache::PurgeMatching(std::string_view pattern, bool prefix, bool s
     if (soft && pinned) continue;  // there is no origin to ask
     ++purged;
     if (soft && (entry.flags & IndexEntry::kNegative) == 0) {
-      store_.store().Update(hash, {.flags = entry.flags,
-                                   .fresh_until_ns = std::min(entry.fresh_until_ns, now_ns()),
-                                   .stale_until_ns = entry.stale_until_ns,
-                                   .age_zero_ns = entry.age_zero_ns});
+      store_.store().Update(hash, MadeStale({.flags = entry.flags,
+                                             .fresh_until_ns = entry.fresh_until_ns,
+                                             .stale_until_ns = entry.stale_until_ns,
+                                             .age_zero_ns = entry.age_zero_ns},
+                                            now_ns()));
     } else {
       store_.Evict(hash);
     }
@@ -791,8 +801,7 @@ void Cache::Do(const fill_action::CloseFill& action) {
   switch (action.end) {
     case FillEnd::kComplete: {
       closed.outcome = Outcome::kComplete;
-      ObjectTimes times = fill.times;
-      if (fill.stale_at_once) times.fresh_until_ns = times.age_zero_ns;
+      const ObjectTimes times = fill.stale_at_once ? MadeStale(fill.times, now_ns()) : fill.times;
       if (!action.publish) {
         store_.AbandonFill(*fill.memfd, hash);
       } else if (store_.PublishFill(*fill.memfd, hash, times)) {
