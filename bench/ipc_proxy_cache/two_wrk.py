@@ -11,6 +11,11 @@ from harness.rows import Measurement, MeasurementFailed
 from ipc_proxy_cache.servers import Servers
 
 
+def _argv(load: wrk.Load, seconds: float, server: str) -> list[str]:
+    """With one thread, since there are two of it."""
+    return ["-t1" if word == f"-t{load.threads}" else word for word in load.argv(seconds, server)]
+
+
 def command(argvs: list[list[str]]) -> str:
     return " & ".join(map(shlex.join, argvs)) + " & wait"
 
@@ -19,13 +24,10 @@ def measure(servers: Servers, addresses: tuple[str, str], load: wrk.Load, second
             ) -> Measurement:
     """load.connections: of both together. Everything else as in wrk.measure()."""
     half = dataclasses.replace(load, connections=load.connections // 2)
-    shown = [half.argv(seconds, name) for name in ("SERVER1", "SERVER2")]
-    argvs = [half.argv(seconds, address) for address in addresses]
+    shown = [_argv(half, seconds, name) for name in ("SERVER1", "SERVER2")]
+    argvs = [_argv(half, seconds, address) for address in addresses]
     for argv in argvs:
-        argv[argv.index(f"-t{half.threads}")] = "-t1"
         argv[-1:-1] = ["-s", str(wrk.SCRIPT)]
-    for argv in shown:
-        argv[argv.index(f"-t{half.threads}")] = "-t1"
     servers.check()
     with Account(servers) as account:
         printed, cpu = run_client(["bash", "-c", command(argvs)], seconds + 60)
@@ -36,11 +38,9 @@ def measure(servers: Servers, addresses: tuple[str, str], load: wrk.Load, second
     errors = sum(sum(run["errors"].values()) for run in runs)
     if errors > wrk.ERRORS_ALLOWED * requests:
         raise MeasurementFailed(f"run {command(argvs)}: {errors} errors in {requests} requests")
-    if load.body_bytes < wrk.LARGE_BYTES:
-        work, of_run = requests, lambda run: run["requests"]
-    else:
-        work = sum(run["bytes"] for run in runs) / load.body_bytes
-        of_run = lambda run: run["bytes"] / 1e6
-    value = sum(of_run(run) / (run["duration_us"] / 1e6) for run in runs)
+    large = load.body_bytes >= wrk.LARGE_BYTES
+    work = sum(run["bytes"] for run in runs) / load.body_bytes if large else requests
+    value = sum((run["bytes"] / 1e6 if large else run["requests"]) / (run["duration_us"] / 1e6)
+                for run in runs)
     return Measurement(value, command(shown).replace("SERVER", "$SERVER"), {
         **account.columns(work, cpu), CLIENT_BUSY: cpu / (seconds * 2)})
