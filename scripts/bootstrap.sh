@@ -2,7 +2,7 @@
 # Installs what building, checking and testing need on Debian 12, as root or through sudo.
 # When nothing is missing it asks dpkg once and is done.
 # scripts/bootstrap.sh [--bench] [--list]
-#   --bench  also what only benchmarks need: gnuplot
+#   --bench  also what only benchmarks need: gnuplot, and peers that no test needs
 #   --list   prints the packages
 set -euo pipefail
 
@@ -18,7 +18,8 @@ checks=(
   dpkg-dev file # cpack's deb packages
 )
 peers=(nginx-light curl wrk chromium) # what tests and benchmarks hold our programs against
-bench=(gnuplot-nox)
+bench=(gnuplot-nox varnish memcached)
+declare -A services=([nginx-light]=nginx [varnish]='varnish varnishncsa' [memcached]=memcached)
 packages=("${build[@]}" "${checks[@]}" "${peers[@]}")
 
 die() {
@@ -57,8 +58,8 @@ if ((EUID != 0)); then
   as_root=(sudo)
 fi
 
-# A web server among the packages must not start by being installed. A policy that is there already
-# is the machine's own and stays.
+# A server among the packages must not start by being installed. A policy that is there already is
+# the machine's own and stays.
 log=$(mktemp)
 policy=/usr/sbin/policy-rc.d
 own_policy=false
@@ -89,7 +90,12 @@ for attempt in 1 2; do
 done
 
 # Nor may it start with the next boot, if it came with this run.
-if [[ " ${missing[*]} " == *' nginx-light '* ]] && command -v systemctl >/dev/null; then
-  "${as_root[@]}" systemctl --quiet disable nginx.service >/dev/null 2>&1 ||
-    printf 'bootstrap.sh: nginx may start with the next boot: systemctl disable failed\n' >&2
+if command -v systemctl >/dev/null; then
+  for package in "${missing[@]}"; do
+    for service in ${services[$package]:-}; do
+      "${as_root[@]}" systemctl --quiet disable "$service.service" >/dev/null 2>&1 ||
+        printf 'bootstrap.sh: %s may start with the next boot: systemctl disable failed\n' \
+          "$service" >&2
+    done
+  done
 fi

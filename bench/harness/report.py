@@ -79,12 +79,12 @@ class TableView:
         return text
 
     def aims(self) -> list[str]:
-        """A line for each aim that rows have."""
-        medians = self.medians()
+        """A line for each aim that rows have, whether they count for the bar or not."""
+        rows_with_aim = [row for row in self.table["rows"] if row["aim"]]
         lines = []
-        for aim in sorted({row["aim"] for row in self.rows(Role.BAR) if row["aim"]}):
-            of_aim = [medians[row["name"]] for row in self.rows(Role.BAR)
-                      if row["aim"] == aim and row["name"] in medians]
+        for aim in sorted({row["aim"] for row in rows_with_aim}):
+            of_aim = [self.ratios[row["key"]].median for row in rows_with_aim
+                      if row["aim"] == aim and self.fresh(row["key"])]
             if of_aim:
                 mean = geometric_mean(of_aim)
                 rows = "1 row" if len(of_aim) == 1 else f"{len(of_aim)} rows"
@@ -127,10 +127,8 @@ def row_cells(view: TableView, row: dict) -> list[str]:
         pairs += ", quick"
     if not view.fresh(key):
         pairs += ", earlier build"
-    if row["role"] == Role.BAR.value:
-        bar = f"{view.table['bar']:.2f}" + (f", aim {row['aim']:.2f}" if row["aim"] else "")
-    else:
-        bar = "–"
+    bars = [f"{view.table['bar']:.2f}"] if row["role"] == Role.BAR.value else []
+    bar = ", ".join([*bars, *([f"aim {row['aim']:.2f}"] if row["aim"] else [])]) or "–"
     medians = [f"{figure(statistics.median(entry[side]['values']))} {row['unit']}"
                for side in ("ours", "peer")]
     return [row["name"], *medians, ratio_text(view.ratios[key]), bar, view.row_verdict(row), pairs,

@@ -1,8 +1,12 @@
 # cmake --install and cpack: programs, systemd units, documents.
 include(GNUInstallDirs)
 install(FILES README.md ARCHITECTURE.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(FILES getfile/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/getfile)
-install(FILES scripts/systemd/getfile-server.service DESTINATION lib/systemd/system)
+foreach(system getfile ipc_proxy_cache)
+  install(FILES ${system}/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/${system})
+endforeach()
+install(FILES scripts/systemd/getfile-cached.service scripts/systemd/getfile-proxy@.service
+              scripts/systemd/getfile-server.service
+        DESTINATION lib/systemd/system)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME distsys)

@@ -4,65 +4,11 @@
 # shutdown, and beside hostile peers; then by curl, and under load in both protocols with every
 # answer verified. Needs the release build (scripts/demo.sh sees to it).
 . "$(dirname "$0")/../lib.sh"
-export LC_ALL=C
+. "$(dirname "$0")/../demo_lib.sh"
 
 server=$bin/getfile-server client=$bin/getfile-client bench=$bin/getfile-bench
 [[ -x $server && -x $client && -x $bench ]] ||
   die "run $server: it is not built (scripts/demo.sh does that)"
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/distsys-demo.XXXXXX")
-run=$scratch/run
-rows=() step='' counters=''
-row='%-4s  %-58s  %7s  %8s  %7s  %s\n'
-
-finish() {
-  local status=$? line pid cells
-  [[ -z $step ]] || rows+=("$step")
-  note ''
-  # shellcheck disable=SC2059
-  printf "$row" step what files bytes seconds result
-  for line in "${rows[@]}"; do
-    IFS='|' read -ra cells <<<"$line"
-    # shellcheck disable=SC2059
-    printf "$row" "${cells[@]}"
-  done
-  [[ -z $counters ]] ||
-    printf '\nThe server since its restart, requests by status:\n%s\n' "$counters"
-  stop_all_daemons
-  for pid in $(jobs -p); do kill -KILL "$pid" 2>/dev/null || true; done # clients, after a failure
-  rm -rf "$scratch"
-  exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-# do_step NAME WHAT FILES BYTES command…: a row of the table; a failure ends the demo. A command
-# that knows better than its caller how much it did sets `files` and `bytes`; one with more to say
-# than that it went well sets `result`.
-do_step() {
-  local start=${EPOCHREALTIME/./} elapsed_ms files=$3 bytes=$4 result=ok
-  note "-- $1: $2"
-  step="$1|$2|-|-|-|FAILED"
-  "${@:5}"
-  elapsed_ms=$(((${EPOCHREALTIME/./} - start) / 1000))
-  printf -v step '%s|%s|%s|%s|%d.%03d|%s' "$1" "$2" "$files" \
-    "$(numfmt --to=iec-i --suffix=B "$bytes")" $((elapsed_ms / 1000)) $((elapsed_ms % 1000)) "$result"
-  rows+=("$step")
-  step=''
-}
-
-# get PORT argument…: the client, with its report of single requests kept aside.
-get() {
-  "$client" -s 127.0.0.1 -p "$1" "${@:2}" >"$scratch/client.out" || {
-    tail -n 5 "$scratch/client.out" >&2
-    die "fetch: getfile-client failed (last lines above)"
-  }
-}
-
-# check FOLDER LIST: our own look at what arrived, by sha256sum; then the copy is dropped.
-check() {
-  (cd "$1" && sha256sum --check --quiet "$2") || die "check $1: it differs from what was served"
-  rm -rf "$1"
-}
 
 # connections PORT: how many are open at the server's end.
 connections() {
@@ -177,9 +123,6 @@ hostile_peers() { # each sends one byte of a request and stays
   note "$slow connections sent one byte and stayed: it still works"
 }
 
-# same WHAT EXPECTED ACTUAL
-same() { [[ $2 == "$3" ]] || die "$1: expected $2, got $3"; }
-
 # http_get FILE option…: by curl, which saves it as FILE and prints the code and how much came.
 http_get() {
   curl -q -sS --noproxy '*' -w '%{http_code} %{size_download}' -o "$@" "$url" ||
@@ -219,17 +162,10 @@ http_with_curl() {
 
 # load PROTOCOL option…: two seconds of getfile-bench over the tree, every answer verified.
 load() {
-  local json=$scratch/load.json rate p50 p99
+  local json=$scratch/load.json
   "$bench" -s 127.0.0.1 -p "$port" -w "$scratch/workload" -c 32 -d 2 --verify "$scratch/sums" \
     --json --protocol "$@" >"$json" || die "load by $1: getfile-bench failed: $(<"$json")"
-  read -r files bytes rate p50 p99 < <(python3 -c '
-import json, sys
-r = json.load(sys.stdin)
-if r["errors"] or not r["requests"]: sys.exit("errors: %s" % r["errors"])
-us = r["latency_us"]
-print(r["requests"], r["bytes"], round(r["requests_per_second"]), round(us["p50"]), round(us["p99"]))
-' <"$json") || die "load by $1: no report of a load without errors"
-  result="ok, $rate/s, p50 $p50 us, p99 $p99 us"
+  read_load "$json"
 }
 
 start_server 0
@@ -266,4 +202,5 @@ do_step l "open loop of 2000 files a second by HTTP, verified" 0 0 load http --r
 
 counters=$(curl -q -sS "http://$(ready_key getfile-server metrics)/metrics" |
   grep '^getfile_requests_total{') || die "read the server's metrics: no requests by status there"
+closing=$'The server since its restart, requests by status:\n'$counters
 stop_daemon getfile-server || die "stop getfile-server: exit status $?"

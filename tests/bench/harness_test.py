@@ -322,6 +322,19 @@ class Text(unittest.TestCase):
         self.assertEqual(view.aims(),
                          ["aim 1.30 (1 row): geometric mean 1.200, not reached"])
 
+    def test_a_limit_row_may_have_an_aim_and_no_bar(self):
+        entry = {"fingerprint": "f", "date": "", "commit": "",
+                 "ours": {"values": [0.9], "extra": {}, "command": ""},
+                 "peer": {"values": [1.0], "extra": {}, "command": ""}}
+        table = {"title": "T", "slug": "t", "about": "", "kind": "throughput", "bar": 1.0,
+                 "columns": [],
+                 "rows": [{"key": "t/r", "name": "r", "unit": "x", "role": "limit", "aim": 1.0}]}
+        view = report.TableView(
+            {"fingerprint": "f", "rows": {"t/r": {"full": entry}}, "skipped": {}}, table)
+        self.assertIsNone(view.judgement())
+        self.assertEqual(view.aims(), ["aim 1.00 (1 row): geometric mean 0.900, not reached"])
+        self.assertEqual(report.row_cells(view, table["rows"][0])[4:6], ["aim 1.00", "limit"])
+
     def test_cells_cannot_break_a_markdown_table(self):
         self.assertEqual(report._line(["a | b", "c"]), "| a \\| b | c |")
 
