@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <chrono>
 
+#include "ipc_proxy_cache/proxy/copied_body.h"
+#include "ipc_proxy_cache/proxy/origin_answer.h"
+
 namespace ds::ipc_proxy_cache {
 namespace {
 
@@ -17,16 +20,20 @@ constexpr std::size_t kHandedOverMax = 128;
 }  // namespace
 
 CacheClient::CacheClient(net::EventLoop* loop, const OriginAccess* access,
-                         ProxyLink::Options options, SharedSegments* segments, bool ask_origin)
+                         ProxyLink::Options options, SharedSegments* segments, bool ask_origin,
+                         bool by_copies)
     : loop_(loop),
       access_(access),
       ask_origin_(ask_origin),
+      by_copies_(by_copies),
       desk_(segments, loop),
-      link_(loop, std::move(options), &desk_, access->counters, this) {}
+      link_(loop, std::move(options), &desk_, access->counters, this),
+      copies_(&link_, &desk_) {}
 
 CacheClient::~CacheClient() {
   loop_->Cancel(this);
   if (!ended_.empty()) loop_->CancelDefer(this);
+  known_.clear();
   fetches_.clear();
   ended_.clear();
 }
@@ -37,85 +44,158 @@ std::int64_t CacheClient::NowNs() {
       .count();
 }
 
-CacheClient::Answer CacheClient::Lookup(const std::string& key, const std::string& path, bool head,
+const std::string& CacheClient::NameOf(const getfile::Request& request) {
+  if (request.query.empty()) return request.path;
+  name_.assign(request.path).append(1, '\0').append(request.query);
+  return name_;
+}
+
+/// What cannot be asked for anew is used as long as the origin does not forbid it (RFC 9111 section
+/// 4.2.4, "disconnected").
+Usable CacheClient::UsableNow(const IndexEntry& entry) const {
+  const std::int64_t now = NowNs();
+  if (now < entry.fresh_until_ns) return Usable::kFresh;
+  const bool allowed = !ask_origin_ && (entry.flags & IndexEntry::kMustRevalidate) == 0;
+  return now < entry.stale_until_ns || allowed ? Usable::kStale : Usable::kNo;
+}
+
+std::optional<getfile::LookupResult> CacheClient::LookupAgain(const getfile::Request& request) {
+  link_.Turn();
+  const auto known = known_.find(NameOf(request));
+  if (known == known_.end()) return std::nullopt;
+  const Known& had = known->second;
+  const auto entry = link_.view()->Find(had.hash);
+  if (!entry || entry->memfd != had.entry.memfd ||
+      entry->record_offset != had.entry.record_offset) {
+    known_.erase(known);
+    return std::nullopt;
+  }
+  if (NowNs() >= entry->fresh_until_ns) return std::nullopt;
+  return AnswerWith(*had.answered, Served::kHit, entry->age_zero_ns);
+}
+
+CacheClient::Answer CacheClient::Lookup(const getfile::Request& request, const std::string& key,
                                         getfile::LookupSink* sink) {
   link_.Turn();
+  return LookupKey(request, key, sink);
+}
+
+CacheClient::Answer CacheClient::LookupKey(const getfile::Request& request, const std::string& key,
+                                           getfile::LookupSink* sink) {
   auto looked = link_.view()->Lookup(key);
+  const bool pinned = key == request.path;
   std::shared_ptr<const CachedObject> stale;
   if (const auto* hit = std::get_if<ReaderView::Hit>(&looked)) {
-    const std::int64_t now = NowNs();
-    const bool fresh = now < hit->entry.fresh_until_ns;
-    if (fresh || now < hit->entry.stale_until_ns) {
-      if (auto answer = AnswerFrom(hit->object, fresh ? Served::kHit : Served::kStale,
-                                   hit->entry.age_zero_ns, nullptr)) {
+    const Usable usable = UsableNow(hit->entry);
+    if (usable != Usable::kNo) {
+      if (const auto answered = Prepare(hit->object, nullptr)) {
+        if (usable == Usable::kFresh) {
+          if (known_.size() >= kKnownMax) known_.clear();
+          known_.insert_or_assign(NameOf(request),
+                                  Known{hit->object->hash(), hit->entry, answered});
+          return AnswerWith(*answered, Served::kHit, hit->entry.age_zero_ns);
+        }
         // Nobody waits for this one; the next client gets the new version.
-        if (!fresh && ask_origin_ && key != path && !fetches_.contains(key))
-          FetchOf(key)->AskCache(hit->object);
-        return *std::move(answer);
+        if (!pinned) Revalidate(key, hit->object);
+        answered_ = answered;
+        return AnswerWith(*answered, Served::kStale, hit->entry.age_zero_ns);
       }
     }
     stale = hit->object;
   }
   if (const auto known = fetches_.find(key); known != fetches_.end()) {
-    return known->second->Join(head, sink);
+    return known->second->Join(request.head, sink);
   }
   // What is pinned is there for all origins, under its path alone.
-  if (std::holds_alternative<ReaderView::Miss>(looked) && key != path &&
-      !std::holds_alternative<ReaderView::Miss>(link_.view()->Lookup(path))) {
-    return Lookup(path, path, head, sink);
+  if (std::holds_alternative<ReaderView::Miss>(looked) && !pinned &&
+      !std::holds_alternative<ReaderView::Miss>(link_.view()->Lookup(request.path))) {
+    return LookupKey(request, request.path, sink);
   }
   if (const auto* needed = std::get_if<ReaderView::NeedsMemfd>(&looked)) {
     KeyFetch* const fetch = FetchOf(key);
-    auto joined = fetch->Join(head, sink);
-    fetch->AwaitMemfd(needed->memfd);
+    auto joined = fetch->Join(request.head, sink);
+    fetch->AwaitMemfd(needed->memfd, needed->record_offset);
     return joined;
   }
-  if (!ask_origin_ || key == path) {
+  if (!ask_origin_ || pinned) {
     access_->counters->served[static_cast<std::size_t>(Served::kMiss)].Add();
     return getfile::LookupResult{
         {.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"}, nullptr};
   }
   KeyFetch* const fetch = FetchOf(key);
-  auto joined = fetch->Join(head, sink);
+  auto joined = fetch->Join(request.head, sink);
   fetch->AskCache(std::move(stale));
   return joined;
+}
+
+void CacheClient::Revalidate(const std::string& key,
+                             const std::shared_ptr<const CachedObject>& object) {
+  if (ask_origin_ && up() && !fetches_.contains(key)) FetchOf(key)->AskCache(object);
 }
 
 KeyFetch* CacheClient::FetchOf(const std::string& key) {
   auto& fetch = fetches_[key];
   if (fetch == nullptr) fetch = std::make_unique<KeyFetch>(this, key);
+  if (!armed()) loop_->Arm(this, loop_->now() + kAliveInterval);
   return fetch.get();
+}
+
+std::shared_ptr<CacheClient::Answered> CacheClient::Prepare(
+    const std::shared_ptr<const CachedObject>& object, std::shared_ptr<ObjectGrowth> growth) {
+  const auto stored = DecodeStoredFields(object->fields());
+  if (!stored) return nullptr;
+  auto answered = std::make_shared<Answered>();
+  answered->object = object;
+  if (stored->status != 200) {
+    const bool not_found = getfile::NearestStatus(stored->status) == AnswerStatus::kFileNotFound;
+    answered->code = not_found ? stored->status : 404;
+    return answered;
+  }
+  answered->fields = ContentFieldsOf(*stored);
+  if (!object->head_only()) {
+    answered->body = std::make_shared<ObjectBody>(access_, object, std::move(growth));
+  }
+  return answered;
 }
 
 std::optional<getfile::LookupResult> CacheClient::AnswerFrom(
     const std::shared_ptr<const CachedObject>& object, Served served, std::int64_t age_zero_ns,
     std::shared_ptr<ObjectGrowth> growth) {
-  const auto stored = DecodeStoredFields(object->fields());
-  if (!stored) return std::nullopt;
+  const auto answered = Prepare(object, std::move(growth));
+  if (answered == nullptr) return std::nullopt;
+  answered_ = answered;
+  auto result = AnswerWith(*answered, served, age_zero_ns);
+  answered->body.reset();  // it counts as a reader
+  return result;
+}
+
+/// What the result refers to is `answered`, and this object's until the next answer.
+getfile::LookupResult CacheClient::AnswerWith(const Answered& answered, Served served,
+                                              std::int64_t age_zero_ns) {
   access_->counters->served[static_cast<std::size_t>(served)].Add();
   if (served == Served::kHit || served == Served::kStale) {
-    CountHit(*object, served == Served::kStale);
+    CountHit(*answered.object, served == Served::kStale);
   }
-  answer_fields_ = fmt::format("X-Cache: {}\r\n", kServedNames[static_cast<std::size_t>(served)]);
+  answer_fields_.assign("X-Cache: ");
+  answer_fields_.append(kServedNames[static_cast<std::size_t>(served)]).append("\r\n");
   if (served != Served::kMiss) {
     const std::int64_t age_s = std::max<std::int64_t>(NowNs() - age_zero_ns, 0) / 1'000'000'000;
-    answer_fields_ += fmt::format("Age: {}\r\n", age_s);
+    const fmt::format_int age(age_s);
+    answer_fields_.append("Age: ").append(age.data(), age.size()).append("\r\n");
   }
-  if (stored->status != 200) {
-    const int code = getfile::NearestStatus(stored->status) == AnswerStatus::kFileNotFound
-                         ? stored->status
-                         : 404;
-    return getfile::LookupResult{
-        {.status = AnswerStatus::kFileNotFound, .http_code = code, .http_fields = answer_fields_},
-        nullptr};
+  if (answered.code != 200) {
+    return {{.status = AnswerStatus::kFileNotFound,
+             .http_code = answered.code,
+             .http_fields = answer_fields_},
+            nullptr};
   }
-  auto body = std::make_shared<ObjectBody>(access_, object, *stored, std::move(growth));
-  const getfile::ContentFields* const fields = &body->fields();
-  return getfile::LookupResult{{.status = AnswerStatus::kOk,
-                                .length = object->body_bytes(),
-                                .fields = fields,
-                                .http_fields = answer_fields_},
-                               std::move(body)};
+  return {{.status = AnswerStatus::kOk,
+           .length = answered.object->body_bytes(),
+           .fields = &answered.fields,
+           .http_fields = answer_fields_},
+          answered.body != nullptr
+              ? answered.body
+              : std::make_shared<CopiedBody>(access_, &copies_, answered.object)};
 }
 
 void CacheClient::CountHit(const CachedObject& object, bool stale) {
@@ -127,7 +207,12 @@ void CacheClient::CountHit(const CachedObject& object, bool stale) {
 }
 
 void CacheClient::SendHits() {
-  if (hits_ != Hits{}) link_.Send(std::exchange(hits_, {}));
+  if (hits_.hits + hits_.stale + hits_.passed == 0) return;
+  Message message(std::move(hits_));
+  link_.Send(message);
+  hits_ = std::move(std::get<Hits>(message));  // its room is used again
+  hits_.hits = hits_.stale = hits_.passed = hits_.bytes_saved = 0;
+  hits_.hashes.clear();
 }
 
 /// Says that the link lives, as long as it takes part in a fill, and what was hit meanwhile.
@@ -136,9 +221,9 @@ void CacheClient::OnTimer() {
   std::vector<KeyFetch*> fetches;
   for (const auto& [fill, fetch] : by_fill_) fetches.push_back(fetch);
   for (KeyFetch* const fetch : fetches) fetch->LeaveIfAbandoned();
-  if (by_fill_.empty()) return;
-  link_.Send(Alive{});
-  loop_->Arm(this, loop_->now() + kAliveInterval);
+  if (Waits()) link_.Watch();
+  if (!by_fill_.empty()) link_.Send(Alive{});
+  if (Waits()) loop_->Arm(this, loop_->now() + kAliveInterval);
 }
 
 std::uint64_t CacheClient::NextRequest(KeyFetch* fetch) {
@@ -189,6 +274,10 @@ void CacheClient::OnCacheMessage(const Message& message) {
     for (KeyFetch* const fetch : fetches) fetch->OnTaken();
     return;
   }
+  if (const auto* copied = std::get_if<Copied>(&message)) {
+    if (!copies_.HandleCopied(*copied)) link_.Break("a COPIED that nobody asked for");
+    return;
+  }
   if (const auto* found = std::get_if<Found>(&message)) return to_request(found->request);
   if (const auto* lead = std::get_if<Lead>(&message)) return to_request(lead->request);
   if (const auto* passed = std::get_if<Passed>(&message)) return to_request(passed->request);
@@ -203,6 +292,12 @@ void CacheClient::OnCacheMessage(const Message& message) {
   if (const auto* promote = std::get_if<Promote>(&message)) return to_fill(promote->fill);
   if (const auto* ended = std::get_if<Ended>(&message)) return to_fill(ended->fill);
   link_.Break("a message that nobody asked for");
+}
+
+void CacheClient::OnRetired() {
+  absl::erase_if(
+      known_, [&](const auto& known) { return !link_.view()->IsLive(known.second.entry.memfd); });
+  answered_.reset();
 }
 
 void CacheClient::OnOpened(std::uint64_t memfd, bool gone) {
@@ -220,6 +315,8 @@ void CacheClient::OnCacheGone() {
   stalled_.clear();
   handed_over_ = 0;
   hits_ = {};
+  known_.clear();
+  copies_.HandleCacheGone();
   std::vector<KeyFetch*> fetches;
   for (const auto& [key, fetch] : fetches_) fetches.push_back(fetch.get());
   for (KeyFetch* const fetch : fetches) fetch->OnCacheGone();

@@ -20,6 +20,8 @@ using std::chrono::seconds;
 constexpr int kAttemptsMax = 4;
 constexpr std::uint64_t kStageBytes = 256U << 10U;
 constexpr std::uint64_t kDiscardMax = 64U << 10U;
+constexpr std::uint64_t kRecordBytesMax =
+    sizeof(RecordHeader) + kKeyBytesMax + kStoredFieldsBytesMax + kRecordAlignment;
 /// Stands for "the origin says nothing"; the cache knows its own --ttl.
 constexpr seconds kUnsaid{(std::int64_t{1} << 31U) - 1};
 constexpr std::int64_t kSecond_ns = 1'000'000'000;
@@ -71,6 +73,7 @@ KeyFetch::KeyFetch(CacheClient* owner, std::string key) : owner_(owner), key_(st
 KeyFetch::~KeyFetch() {
   for (Client* const client : clients_) client->fetch = nullptr;
   owner_->desk().CancelWait(this);
+  owner_->copies().Cancel(this);
   if (scheduled_) owner_->loop()->CancelDefer(this);
 }
 
@@ -88,10 +91,43 @@ std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> Key
 /// A pinned object's key is its path: no origin has it.
 bool KeyFetch::MayAsk() const { return owner_->ask_origin() && !key_.starts_with('/'); }
 
-void KeyFetch::AwaitMemfd(std::uint64_t memfd) {
+void KeyFetch::AwaitMemfd(std::uint64_t memfd, std::uint64_t record_offset) {
   if (++attempts_ > kAttemptsMax) return PassOn();
   state_ = State::kAwaitingMemfd;
-  owner_->AwaitMemfd(memfd, this);
+  if (!owner_->by_copies()) return owner_->AwaitMemfd(memfd, this);
+  copied_memfd_ = memfd;
+  copied_offset_ = record_offset;
+  record_.clear();
+  owner_->copies().Ask({.memfd = memfd, .record_offset = record_offset, .part = Part::kRecord},
+                       this);
+}
+
+void KeyFetch::TakeCopied(std::uint64_t /*offset*/, std::span<const std::byte> bytes) {
+  record_.insert(record_.end(), bytes.begin(), bytes.end());
+  if (bytes.empty()) record_.clear();  // it ends before it should
+}
+
+void KeyFetch::OnCopied() {
+  const std::uint64_t bytes = Record::BytesOf(record_);
+  if (bytes == 0 || bytes > kRecordBytesMax) return OnCopyFailed();
+  if (record_.size() < bytes) {
+    return owner_->copies().Ask({.memfd = copied_memfd_,
+                                 .record_offset = copied_offset_,
+                                 .part = Part::kRecord,
+                                 .offset = record_.size()},
+                                this);
+  }
+  std::vector<std::uint64_t> aligned((record_.size() + 7) / 8);
+  std::ranges::copy(record_, std::as_writable_bytes(std::span(aligned)).begin());
+  auto object = owner_->link().view()->AddCopy(copied_memfd_, copied_offset_, std::move(aligned));
+  if (!object.ok()) return OnCopyFailed();
+  copied_ = *std::move(object);
+  OnOpened(/*gone=*/false);
+}
+
+void KeyFetch::OnCopyFailed() {
+  // Without a cache OnCacheGone() says so.
+  if (owner_->up()) OnOpened(/*gone=*/true);
 }
 
 void KeyFetch::AskCache(std::shared_ptr<const CachedObject> stale) {
@@ -111,11 +147,21 @@ void KeyFetch::OnOpened(bool gone) {
 void KeyFetch::LookAgain() {
   auto looked = owner_->link().view()->Lookup(key_);
   if (const auto* needed = std::get_if<ReaderView::NeedsMemfd>(&looked)) {
-    return AwaitMemfd(needed->memfd);
+    return AwaitMemfd(needed->memfd, needed->record_offset);
   }
   const auto* hit = std::get_if<ReaderView::Hit>(&looked);
-  if (hit != nullptr && CacheClient::NowNs() < hit->entry.fresh_until_ns) {
-    return Serve(hit->object, hit->entry);
+  if (hit != nullptr) {
+    const Usable usable = owner_->UsableNow(hit->entry);
+    if (usable != Usable::kNo) {
+      if (usable == Usable::kStale) label_ = Served::kStale;
+      const std::shared_ptr<const CachedObject> object = hit->object;
+      CacheClient* const owner = owner_;
+      const std::string key = key_;
+      const bool ask = usable == Usable::kStale && MayAsk();
+      Serve(object, hit->entry);
+      if (ask) owner->Revalidate(key, object);
+      return;
+    }
   }
   if (!MayAsk()) {
     return TellAll({.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"},
@@ -134,7 +180,10 @@ void KeyFetch::OnAnswer(const Message& message) {
     return LeaveIfAbandoned();
   }
   const auto* lead = std::get_if<Lead>(&message);
-  if (lead == nullptr) return PassOn();  // Passed
+  if (lead == nullptr) {  // Passed, and counted by the cache
+    passed_by_cache_ = true;
+    return PassOn();
+  }
   state_ = State::kLeading;
   fill_ = lead->fill;
   term_ = lead->term;
@@ -453,15 +502,7 @@ void KeyFetch::HandleEnded(const Ended& ended) {
     case Outcome::kBroken:
       return ServeFailure();
     case Outcome::kPass:
-      if (origin_done_ && collected_ != nullptr) {
-        const auto stored = DecodeStoredFields(fields_);
-        const getfile::ContentFields fields = ContentFieldsOf(*stored);
-        return TellAll({.status = AnswerStatus::kOk,
-                        .length = collected_->size(),
-                        .fields = &fields,
-                        .http_fields = "X-Cache: PASS\r\n"},
-                       collected_);
-      }
+      if (origin_done_ && collected_ != nullptr) return ServeCollected();
       return PassOn();
     case Outcome::kNegative:
       if (ended.place) return Resolve(*ended.place);
@@ -488,7 +529,7 @@ void KeyFetch::Resolve(const Place& place) {
   }
   if (object.status().code() != absl::StatusCode::kNotFound) return PassOn();
   place_ = place;
-  AwaitMemfd(place.memfd);
+  AwaitMemfd(place.memfd, place.record_offset);
 }
 
 Served KeyFetch::NextLabel() {
@@ -532,6 +573,18 @@ void KeyFetch::ServeFailure() {
           nullptr);
 }
 
+void KeyFetch::ServeCollected() {
+  const auto stored = DecodeStoredFields(fields_);
+  const getfile::ContentFields fields = ContentFieldsOf(*stored);
+  label_ = Served::kPass;
+  owner_->CountPassed(clients_.size());
+  TellAll({.status = AnswerStatus::kOk,
+           .length = collected_->size(),
+           .fields = &fields,
+           .http_fields = "X-Cache: PASS\r\n"},
+          std::shared_ptr<CollectedBody>(collected_));
+}
+
 void KeyFetch::TellAll(getfile::LookupAnswer answer, const std::shared_ptr<getfile::Body>& body) {
   while (!clients_.empty()) {
     owner_->access()->counters->served[static_cast<std::size_t>(NextLabel())].Add();
@@ -547,6 +600,7 @@ void KeyFetch::PassOn(const OriginHead* head) {
   }
   auto fetch = std::move(fetch_);
   const auto clients = std::exchange(clients_, {});
+  if (!passed_by_cache_) owner_->CountPassed(clients.size());
   Finish();
   for (Client* const client : clients) client->fetch = nullptr;
   // The first may be told at once, and be destroyed by that.
@@ -569,6 +623,7 @@ void KeyFetch::Tell(Client* client, const getfile::LookupResult& result) {
 
 void KeyFetch::OnCacheGone() {
   fill_ = 0;
+  if (growth_ == nullptr && origin_done_ && collected_ != nullptr) return ServeCollected();
   if (growth_ == nullptr) return PassOn();
   growth_->End(ObjectGrowth::State::kAlone);
   Finish();

@@ -12,6 +12,7 @@
 #include "ipc_proxy_cache/core/cache_policy.h"
 #include "ipc_proxy_cache/core/messages.h"
 #include "ipc_proxy_cache/proxy/collected_body.h"
+#include "ipc_proxy_cache/proxy/copy_desk.h"
 #include "ipc_proxy_cache/proxy/object_body.h"
 #include "ipc_proxy_cache/proxy/origin.h"
 #include "ipc_proxy_cache/proxy/origin_body.h"
@@ -26,7 +27,10 @@ class CacheClient;
 /// it: first for a memfd, then for somebody's fetch, or as the leader of one. Once the fill has
 /// begun each client has an ObjectBody. Owned by the worker's CacheClient, which hands it the
 /// cache's messages; ends itself there. Belongs to the worker's thread.
-class KeyFetch final : private OriginSink, private SegmentWaiter, private net::EventLoop::Watcher {
+class KeyFetch final : private OriginSink,
+                       private SegmentWaiter,
+                       private CopyReceiver,
+                       private net::EventLoop::Watcher {
  public:
   KeyFetch(CacheClient* owner, std::string key);
   ~KeyFetch() override;
@@ -36,8 +40,8 @@ class KeyFetch final : private OriginSink, private SegmentWaiter, private net::E
   /// A client more: an answer at once if the fill has begun, else it waits.
   std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> Join(
       bool head, getfile::LookupSink* sink);
-  /// Asks for the memfd that the index names, and looks again.
-  void AwaitMemfd(std::uint64_t memfd);
+  /// Asks for the memfd that the index names, or for a copy of the record in it, and looks again.
+  void AwaitMemfd(std::uint64_t memfd, std::uint64_t record_offset);
   /// Asks who fetches. `stale`: what this worker has of it.
   void AskCache(std::shared_ptr<const CachedObject> stale);
 
@@ -74,6 +78,10 @@ class KeyFetch final : private OriginSink, private SegmentWaiter, private net::E
   bool OnBody(std::string_view bytes) override;
   void OnEnd(absl::Status status) override;
   void OnSegmentFree() override { Pump(); }
+  // The copy of a record.
+  void TakeCopied(std::uint64_t offset, std::span<const std::byte> bytes) override;
+  void OnCopied() override;
+  void OnCopyFailed() override;
   /// Deferred: bytes came, or a client has left.
   void OnEvents(std::uint32_t events) override;
 
@@ -103,6 +111,8 @@ class KeyFetch final : private OriginSink, private SegmentWaiter, private net::E
   bool ServeStale();
   /// Each client fetches for itself; the first with the fetch of which `head` has come just now.
   void PassOn(const OriginHead* head = nullptr);
+  /// What was collected is all of it, and the cache has no part in it.
+  void ServeCollected();
   void Tell(Client* client, const getfile::LookupResult& result);
   void TellAll(getfile::LookupAnswer answer, const std::shared_ptr<getfile::Body>& body);
   void Schedule();
@@ -116,11 +126,16 @@ class KeyFetch final : private OriginSink, private SegmentWaiter, private net::E
   bool had_clients_ = false;  ///< none: revalidated for those to come
   bool labelled_ = false;     ///< the client for whom it is fetched was told
   Served label_ = Served::kHit;
+  bool passed_by_cache_ = false;
   int attempts_ = 0;
   bool scheduled_ = false;
   std::uint64_t fill_ = 0;
   std::uint64_t term_ = 0;
   std::optional<Place> place_;
+  std::uint64_t copied_memfd_ = 0;  ///< where the record lies that is copied
+  std::uint64_t copied_offset_ = 0;
+  std::vector<std::byte> record_;               ///< what of it has come
+  std::shared_ptr<const CachedObject> copied_;  ///< so that looking again finds it
   std::shared_ptr<const CachedObject> stale_;
 
   Fetching fetching_ = Fetching::kNothing;

@@ -9,11 +9,8 @@
 namespace ds::ipc_proxy_cache {
 
 ObjectBody::ObjectBody(const OriginAccess* access, std::shared_ptr<const CachedObject> object,
-                       const StoredFieldsView& stored, std::shared_ptr<ObjectGrowth> growth)
-    : access_(access),
-      object_(std::move(object)),
-      fields_(ContentFieldsOf(stored)),
-      growth_(std::move(growth)) {
+                       std::shared_ptr<ObjectGrowth> growth)
+    : access_(access), object_(std::move(object)), growth_(std::move(growth)) {
   if (growth_ != nullptr) ++growth_->readers;
 }
 

@@ -31,16 +31,15 @@ struct ObjectGrowth {
   }
 };
 
-/// An object in the cache's memory as one client gets it, also while it is filled. What is mapped
+/// An object in the cache's memory as clients get it: one that is filled has a body for each of
+/// them, one that is whole may have one for all. What is mapped
 /// stays readable whatever becomes of the cache. Belongs to the worker's thread.
 class ObjectBody final : public getfile::Body {
  public:
   /// `growth`: null for an object that is whole. `access` must outlive it.
   ObjectBody(const OriginAccess* access, std::shared_ptr<const CachedObject> object,
-             const StoredFieldsView& stored, std::shared_ptr<ObjectGrowth> growth);
+             std::shared_ptr<ObjectGrowth> growth);
   ~ObjectBody() override;
-
-  const getfile::ContentFields& fields() const { return fields_; }
 
   Sent Send(int socket, std::string_view head, std::uint64_t offset, std::uint64_t bytes_max,
             bool hold) override;
@@ -52,7 +51,6 @@ class ObjectBody final : public getfile::Body {
 
   const OriginAccess* const access_;
   const std::shared_ptr<const CachedObject> object_;
-  const getfile::ContentFields fields_;
   const std::shared_ptr<ObjectGrowth> growth_;
   std::shared_ptr<OriginBody> rest_;  ///< from the origin
 };

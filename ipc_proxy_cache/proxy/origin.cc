@@ -45,8 +45,8 @@ absl::Status StatusOf(CURLcode code, const char* text, const std::string& url) {
     default:
       break;
   }
-  return Error(kind, fmt::format("fetch \"{}\": {}", url,
-                                 *text != '\0' ? text : curl_easy_strerror(code)));
+  return Error(
+      kind, fmt::format("fetch \"{}\": {}", url, *text != '\0' ? text : curl_easy_strerror(code)));
 }
 
 }  // namespace
@@ -64,8 +64,7 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
     const OriginOptions& options = client_->options_;
     // What the URL may be is decided here, not by ~/.netrc, $http_proxy or the URL itself.
     Set(easy_, CURLOPT_PROTOCOLS_STR, "http,https");
-    Set(easy_, CURLOPT_REDIR_PROTOCOLS_STR,
-        url_.starts_with("https:") ? "https" : "http,https");
+    Set(easy_, CURLOPT_REDIR_PROTOCOLS_STR, url_.starts_with("https:") ? "https" : "http,https");
     Set(easy_, CURLOPT_FOLLOWLOCATION, 1L);
     Set(easy_, CURLOPT_MAXREDIRS, kRedirectsMax);
     Set(easy_, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
@@ -79,7 +78,8 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
     Set(easy_, CURLOPT_USERAGENT, "getfile-proxy");
     Set(easy_, CURLOPT_CONNECTTIMEOUT_MS,
         static_cast<long>(
-            std::chrono::duration_cast<std::chrono::milliseconds>(options.connect_timeout).count()));
+            std::chrono::duration_cast<std::chrono::milliseconds>(options.connect_timeout)
+                .count()));
     if (!options.ca_file.empty()) Set(easy_, CURLOPT_CAINFO, options.ca_file.c_str());
     if (request.head) Set(easy_, CURLOPT_NOBODY, 1L);
     Set(easy_, CURLOPT_HTTPHEADER, fields_);
@@ -112,8 +112,8 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
       added_ = true;
       CHECK(curl_multi_add_handle(client_->multi_, easy_) == CURLM_OK, "a handle of its own");
       const OriginOptions& options = client_->options_;
-      client_->loop_->Arm(this, client_->loop_->now() + options.connect_timeout +
-                                    options.first_byte_timeout);
+      client_->loop_->Arm(
+          this, client_->loop_->now() + options.connect_timeout + options.first_byte_timeout);
     }
     if (resumed_) {
       resumed_ = false;
@@ -270,8 +270,8 @@ struct OriginClient::Watched final : net::EventLoop::Watcher {
       }
       return 0;
     }
-    const std::uint32_t events = ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) |
-                                 ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
+    const std::uint32_t events =
+        ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
     if (watched != nullptr) {
       self->loop_->Rearm(socket, events, watched);
       return 0;

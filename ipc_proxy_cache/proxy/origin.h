@@ -94,7 +94,8 @@ class OriginClient final : private net::EventLoop::Watcher, private net::EventLo
   OriginClient(net::EventLoop* loop, OriginOptions options);
   void OnEvents(std::uint32_t events) override;  // deferred: what fetches asked for
   void OnTimer() override;                       // libcurl's own
-  /// Has `transfer` looked at in this turn or the next: libcurl must not be called from its callbacks.
+  /// Has `transfer` looked at in this turn or the next: libcurl must not be called from its
+  /// callbacks.
   void Wake(Transfer* transfer);
   void Act(int socket, int events);
   void TakeResults();

@@ -11,8 +11,10 @@ namespace {
 
 constexpr Duration kPauseMin = std::chrono::milliseconds(50);
 constexpr Duration kPauseMax = std::chrono::seconds(1);
-/// For retired memory that clients still read: with no further client there are no turns.
-constexpr Duration kTurnInterval = std::chrono::milliseconds(250);
+constexpr Duration kLeavingPause = std::chrono::milliseconds(100);
+/// A cache that is silent for so long is asked, and given up if it does not answer for so long.
+constexpr Duration kProbeAfter = std::chrono::milliseconds(200);
+constexpr Duration kAnswerMax = std::chrono::milliseconds(700);
 
 }  // namespace
 
@@ -25,7 +27,10 @@ ProxyLink::ProxyLink(net::EventLoop* loop, Options options, SegmentDesk* desk,
       owner_(owner),
       pause_(kPauseMin) {}
 
-ProxyLink::~ProxyLink() { loop_->Cancel(this); }
+ProxyLink::~ProxyLink() {
+  loop_->Cancel(this);
+  for (const auto& connection : given_up_) desk_->EndLink(*connection->given_up);
+}
 
 absl::StatusOr<std::string> ProxyLink::Start() {
   auto connected = Connect();
@@ -35,39 +40,50 @@ absl::StatusOr<std::string> ProxyLink::Start() {
 
 absl::StatusOr<std::string> ProxyLink::Connect() {
   ASSIGN_OR_RETURN(ConnectedLink link, ConnectToCache(options_.socket_paths));
-  Receiver* const receiver = this;
-  channel_ =
-      std::make_unique<PacketChannel>(loop_, std::move(link.socket), Sender::kCache, receiver);
-  RETURN_IF_ERROR(channel_->Start());
+  auto connection = std::make_unique<Connection>(this, std::move(link.socket));
+  RETURN_IF_ERROR(connection->channel.Start());
+  connection_ = std::move(connection);
   const SegmentGeometry& geometry = desk_->memory().geometry();
-  channel_->Send(Hello{.control = false,
-                       .name = options_.name.substr(0, kNameBytesMax),
-                       .segments = static_cast<std::uint32_t>(geometry.count),
-                       .segment_bytes = geometry.segment_bytes},
-                 desk_->memory().fd());
+  connection_->channel.Send(Hello{.control = false,
+                                  .name = options_.name.substr(0, kNameBytesMax),
+                                  .segments = static_cast<std::uint32_t>(geometry.count),
+                                  .segment_bytes = geometry.segment_bytes},
+                            desk_->memory().fd());
   return link.path;
 }
 
+/// Before a link: time to look for a cache. With one: something may be let go by now.
 void ProxyLink::OnTimer() {
-  if (channel_ != nullptr) {
-    Turn();
-    return;
-  }
+  if (connection_ != nullptr) return Turn();
   if (Connect().ok()) return;
-  channel_.reset();
   pause_ = std::min(2 * pause_, kPauseMax);
   loop_->Arm(this, loop_->now() + pause_);
 }
 
 void ProxyLink::Send(const Message& message) {
-  if (channel_ != nullptr) channel_->Send(message);
+  if (connection_ != nullptr) connection_->channel.Send(message);
+}
+
+void ProxyLink::Connection::OnMessage(Message message, UniqueFd descriptor) {
+  if (!given_up) link->OnMessage(std::move(message), std::move(descriptor));
+}
+
+void ProxyLink::Connection::OnLinkEnd(const absl::Status& why) {
+  if (!given_up) return link->OnLinkEnd(why);
+  // Nothing that was sent here will be executed any more.
+  link->desk_->EndLink(*given_up);
+  std::erase_if(link->given_up_, [this](const auto& other) { return other.get() == this; });
 }
 
 void ProxyLink::OnMessage(Message message, UniqueFd descriptor) {
+  heard_ = loop_->now();
+  probed_.reset();
   if (const auto* welcome = std::get_if<Welcome>(&message)) {
     return HandleWelcome(*welcome, std::move(descriptor));
   }
   if (!view_) return Break("a message before WELCOME");
+  if (std::holds_alternative<Report>(message)) return;  // see Watch()
+  if (std::holds_alternative<Retired>(message)) return LetGo(/*answer=*/true);
   if (const auto* opened = std::get_if<Opened>(&message)) {
     if (!opened->gone &&
         !Map(opened->memfd, std::move(descriptor),
@@ -75,17 +91,13 @@ void ProxyLink::OnMessage(Message message, UniqueFd descriptor) {
       return;
     }
     owner_->OnOpened(opened->memfd, opened->gone);
-    return;
-  }
-  if (std::holds_alternative<Retired>(message)) {
-    // Answered in any case: before that there is no other.
-    if (!Turn()) Send(Released{});
-    return;
+    return Turn();  // it may have been retired meanwhile
   }
   if (const auto* begun = std::get_if<Begun>(&message)) {
     if (!Map(begun->memfd, std::move(descriptor), ReaderView::Kind::kObject)) return;
   }
   owner_->OnCacheMessage(message);
+  if (std::holds_alternative<Copied>(message)) Turn();
 }
 
 void ProxyLink::HandleWelcome(const Welcome& welcome, UniqueFd index) {
@@ -94,6 +106,7 @@ void ProxyLink::HandleWelcome(const Welcome& welcome, UniqueFd index) {
   if (!reader.ok()) return Break("a WELCOME without an index");
   welcome_ = welcome;
   view_.emplace(*std::move(reader));
+  heard_ = loop_->now();
   pause_ = kPauseMin;
   counters_->links_made.Add();
   counters_->linked = true;
@@ -102,28 +115,47 @@ void ProxyLink::HandleWelcome(const Welcome& welcome, UniqueFd index) {
 
 bool ProxyLink::Map(std::uint64_t memfd, UniqueFd descriptor, ReaderView::Kind kind) {
   const absl::Status mapped = view_->Map(memfd, std::move(descriptor), kind);
-  if (mapped.ok()) {
-    TurnAgain();
-    return true;
-  }
+  if (mapped.ok()) return true;
   Break("a descriptor of no memory of a cache's");
   return false;
 }
 
-bool ProxyLink::Turn() {
-  if (!view_) return false;
+void ProxyLink::LetGo(bool answer) {
+  if (!view_) return;
+  if (view_->RetiredSince()) owner_->OnRetired();
   const std::vector<std::uint64_t> released = view_->Turn();
+  if (answer && released.empty()) Send(Released{});
   for (std::span<const std::uint64_t> left(released); !left.empty();) {
     const auto part = left.first(std::min(left.size(), kIdsMax));
     left = left.subspan(part.size());
     Send(Released{{part.begin(), part.end()}});
   }
-  TurnAgain();
-  return !released.empty();
+  // What is still sent to somebody is let go when that is over, though nothing else may happen
+  // here.
+  if (view_ && view_->leaving() > 0 && !armed()) loop_->Arm(this, loop_->now() + kLeavingPause);
 }
 
-void ProxyLink::TurnAgain() {
-  if (view_->holds_retired() && !armed()) loop_->Arm(this, loop_->now() + kTurnInterval);
+void ProxyLink::Watch() {
+  if (!view_) return;
+  const TimePoint now = loop_->now();
+  if (!probed_) {
+    if (now - heard_ < kProbeAfter) return;
+    // Any answer will do; this one comes at once, whatever else the cache waits for.
+    probed_ = now;
+    return Send(Status{.request = 1});
+  }
+  if (now - *probed_ < kAnswerMax) return;
+  // Perhaps it was us who were stopped: what has arrived counts.
+  connection_->channel.ReceiveArrived();
+  if (view_ && probed_) GiveUp();
+}
+
+void ProxyLink::GiveUp() {
+  spdlog::warn("cache: no answer for a second; going on without it");
+  connection_->given_up = desk_->LeaveLink();
+  connection_->channel.ShutDownSending();
+  given_up_.push_back(std::move(connection_));
+  End();
 }
 
 void ProxyLink::Break(const char* why) {
@@ -140,9 +172,9 @@ void ProxyLink::OnLinkEnd(const absl::Status& why) {
 
 void ProxyLink::End() {
   const bool had_view = view_.has_value();
-  // A cache that is stopped may yet read what we sent: then the segments' tokens are others.
-  channel_.reset();
+  connection_.reset();
   view_.reset();
+  probed_.reset();
   counters_->linked = false;
   desk_->EndLink();
   loop_->Arm(this, loop_->now() + pause_);

@@ -19,12 +19,14 @@ namespace ds::ipc_proxy_cache {
 
 /// A worker's connection to the cache: finds its socket, greets it, looks for it again when it is
 /// gone, and keeps what was mapped of it. Belongs to its loop's thread.
-class ProxyLink final : private PacketChannel::Receiver, private net::EventLoop::Timer {
+class ProxyLink final : private net::EventLoop::Timer {
  public:
   class Owner {
    public:
-    /// Anything but Welcome, Opened and Retired, which the link sees to itself.
+    /// Anything but Welcome, Opened, Retired and Report, which the link sees to itself.
     virtual void OnCacheMessage(const Message& message) = 0;
+    /// Memfds have ceased to be live: what is kept of them for later hits is to be let go.
+    virtual void OnRetired() = 0;
     /// The answer to Open(): mapped by now, or gone.
     virtual void OnOpened(std::uint64_t memfd, bool gone) = 0;
     /// All that was asked is not answered any more; view() is null.
@@ -54,20 +56,35 @@ class ProxyLink final : private PacketChannel::Receiver, private net::EventLoop:
   void Send(const Message& message);
   /// The cache has said what no cache says: a new link is made.
   void Break(const char* why);
-  /// Takes over what came with BEGUN. False: the link was ended.
-  bool Map(std::uint64_t memfd, UniqueFd descriptor, ReaderView::Kind kind);
-  /// Lets go of what the cache has retired; to be called once per turn of the loop. Whether there
-  /// was something to let go.
-  bool Turn();
+  /// Lets go of what the cache has retired; to be called once per turn of the loop.
+  void Turn() { LetGo(/*answer=*/false); }
+  /// To be called several times a second while something is awaited of the cache. One that is
+  /// stopped ends no link: if it does not answer for a second, the link is given up.
+  void Watch();
 
  private:
+  /// One connection to the cache.
+  struct Connection final : PacketChannel::Receiver {
+    Connection(ProxyLink* its_link, UniqueFd socket)
+        : link(its_link), channel(its_link->loop_, std::move(socket), Sender::kCache, this) {}
+    void OnMessage(Message message, UniqueFd descriptor) override;
+    void OnLinkEnd(const absl::Status& why) override;
+
+    ProxyLink* const link;
+    /// Given up: the number under which the desk has set its segments aside.
+    std::optional<std::uint64_t> given_up;
+    PacketChannel channel;
+  };
+
   absl::StatusOr<std::string> Connect();
-  void OnMessage(Message message, UniqueFd descriptor) override;
-  void OnLinkEnd(const absl::Status& why) override;
+  void OnMessage(Message message, UniqueFd descriptor);
+  void OnLinkEnd(const absl::Status& why);
   void OnTimer() override;
   void HandleWelcome(const Welcome& welcome, UniqueFd index);
-  /// Sees to a further Turn(), if there is something that could not be let go yet.
-  void TurnAgain();
+  bool Map(std::uint64_t memfd, UniqueFd descriptor, ReaderView::Kind kind);
+  /// `answer`: RELEASED is due, even of nothing.
+  void LetGo(bool answer);
+  void GiveUp();
   void End();
 
   net::EventLoop* const loop_;
@@ -75,10 +92,14 @@ class ProxyLink final : private PacketChannel::Receiver, private net::EventLoop:
   SegmentDesk* const desk_;
   ProxyCounters* const counters_;
   Owner* const owner_;
-  std::unique_ptr<PacketChannel> channel_;
+  std::unique_ptr<Connection> connection_;
+  /// Given up, and not closed by the cache yet. One for each time that it was stopped.
+  std::vector<std::unique_ptr<Connection>> given_up_;
   std::optional<ReaderView> view_;
   Welcome welcome_;
-  Duration pause_;  ///< before the next look for a cache
+  Duration pause_;                   ///< before the next look for a cache
+  TimePoint heard_;                  ///< the cache's last message
+  std::optional<TimePoint> probed_;  ///< it was asked for one
 };
 
 }  // namespace ds::ipc_proxy_cache

@@ -41,13 +41,15 @@ ProxySource::ProxySource(net::EventLoop* loop, const ProxyOptions* options,
               .unknown_max = options->unknown_max,
               .temp_folder = options->temp_folder},
       cache_(loop, &access_, {.socket_paths = SocketPaths(*options), .name = std::move(name)},
-             segments, options->on_miss == OnMiss::kOrigin) {}
+             segments, options->on_miss == OnMiss::kOrigin, options->segment_channel()) {}
 
 std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> ProxySource::Lookup(
     const getfile::Request& request, getfile::LookupSink* sink) {
+  if (cache_.up()) {
+    if (auto answer = cache_.LookupAgain(request)) return *std::move(answer);
+  }
   std::string key = origin_.Of(request.path, request.query);
-  if (cache_.up() && key.size() <= kKeyBytesMax)
-    return cache_.Lookup(key, request.path, request.head, sink);
+  if (cache_.up() && key.size() <= kKeyBytesMax) return cache_.Lookup(request, key, sink);
   if (options_->on_miss == OnMiss::kNotFound) {
     return getfile::LookupResult{{.status = getfile::AnswerStatus::kFileNotFound}, nullptr};
   }

@@ -29,7 +29,7 @@ void SharedSegments::Deliver(std::optional<SegmentPool::Grant> grant) {
 
 SegmentDesk::SegmentDesk(SharedSegments* shared, net::EventLoop* loop)
     : shared_(shared), loop_(loop), self_(std::make_shared<SegmentDesk*>(this)) {
-  EndLink();
+  LeaveLink();
 }
 
 SegmentDesk::~SegmentDesk() {
@@ -101,14 +101,16 @@ bool SegmentDesk::TakeBack(const SegmentPool::Lease& lease) {
   return taken.to != SegmentPool::Return::kNone;
 }
 
-void SegmentDesk::EndLink() {
+std::uint64_t SegmentDesk::LeaveLink() {
   const MutexLock lock(shared_->mutex_);
-  if (link_ != 0) {
-    for (const SegmentPool::Grant& grant : shared_->pool_.EndLink(link_).grants) {
-      shared_->Deliver(grant);
-    }
+  return std::exchange(link_, ++shared_->last_number_);
+}
+
+void SegmentDesk::EndLink(std::uint64_t link) {
+  const MutexLock lock(shared_->mutex_);
+  for (const SegmentPool::Grant& grant : shared_->pool_.EndLink(link).grants) {
+    shared_->Deliver(grant);
   }
-  link_ = ++shared_->last_number_;
 }
 
 }  // namespace ds::ipc_proxy_cache

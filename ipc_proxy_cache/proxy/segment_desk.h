@@ -71,7 +71,12 @@ class SegmentDesk {
   void HandOver(const SegmentPool::Lease& lease);
   /// False: the peer has no such segment.
   bool TakeBack(const SegmentPool::Lease& lease);
-  void EndLink();
+  /// The present link is over: the cache has closed it.
+  void EndLink() { EndLink(LeaveLink()); }
+  /// The present link is given up. What was handed over on it stays aside, since the cache may yet
+  /// see it, until EndLink() with the number that this returns.
+  std::uint64_t LeaveLink();
+  void EndLink(std::uint64_t link);
 
  private:
   friend class SharedSegments;

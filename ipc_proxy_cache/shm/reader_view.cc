@@ -14,7 +14,7 @@ namespace ds::ipc_proxy_cache {
 struct CachedObject::Mapping {
   std::uint64_t id;
   ReaderView::Kind kind;
-  shm::Memfd memfd;
+  std::optional<shm::Memfd> memfd;                                           ///< none for kCopied
   std::unordered_map<std::uint64_t, std::weak_ptr<CachedObject>> objects{};  ///< by offset
 };
 
@@ -22,19 +22,21 @@ CachedObject::CachedObject(std::shared_ptr<Mapping> mapping, std::uint64_t offse
                            const Record& record)
     : mapping_(std::move(mapping)), offset_(offset), record_(record) {}
 
+std::uint64_t CachedObject::memfd() const { return mapping_->id; }
+
 CachedObject::~CachedObject() {
   if (mapping_ != nullptr) mapping_->objects.erase(offset_);
 }
 
 std::optional<CachedObject::File> CachedObject::SendfilePart() const {
-  if (mapping_ == nullptr) return std::nullopt;
+  if (mapping_ == nullptr || head_only_) return std::nullopt;
   // Only what has pages of its own: others share theirs with bytes that are yet to be written.
   if (mapping_->kind == ReaderView::Kind::kChunk && body_bytes() <= kCopiedBodyMax) {
     return std::nullopt;
   }
   const std::uint64_t filled = record_.Filled();
   const std::uint64_t bytes = filled == body_bytes() ? filled : filled / kPageBytes * kPageBytes;
-  return File{.fd = mapping_->memfd.fd(), .body_offset = record_.body_offset(), .bytes = bytes};
+  return File{.fd = mapping_->memfd->fd(), .body_offset = record_.body_offset(), .bytes = bytes};
 }
 
 void CachedObject::CopyOut() {
@@ -64,7 +66,10 @@ absl::StatusOr<std::shared_ptr<const CachedObject>> ReaderView::Reference(
     if (object->key() != key) return InvalidArgument("another key's object");
     return object;
   }
-  ASSIGN_OR_RETURN(const Record record, Record::Read(mapping->memfd.bytes(), offset));
+  if (mapping->kind == Kind::kCopied) {
+    return Error(absl::StatusCode::kNotFound, "its record was not copied");
+  }
+  ASSIGN_OR_RETURN(const Record record, Record::Read(mapping->memfd->bytes(), offset));
   // A collision of hashes.
   if (record.key() != key) return InvalidArgument("another key's object");
   const std::shared_ptr<CachedObject> object(new CachedObject(mapping, offset, record));
@@ -77,8 +82,10 @@ std::variant<ReaderView::Miss, ReaderView::NeedsMemfd, ReaderView::Hit> ReaderVi
   const std::optional<IndexEntry> entry = index_.Find(index_.Hash(key));
   if (!entry) return Miss{};
   const auto mapping = mappings_.find(entry->memfd);
-  if (mapping == mappings_.end()) return NeedsMemfd{entry->memfd};
+  const NeedsMemfd needed{entry->memfd, entry->record_offset};
+  if (mapping == mappings_.end()) return needed;
   auto object = Reference(mapping->second, entry->record_offset, key);
+  if (absl::IsNotFound(object.status())) return needed;
   if (!object.ok()) return Miss{};
   return Hit{*std::move(object), *entry};
 }
@@ -99,6 +106,37 @@ absl::Status ReaderView::Map(std::uint64_t memfd, UniqueFd fd, Kind kind) {
                                new Mapping{.id = memfd, .kind = kind, .memfd = std::move(mapped)}));
   if (!index_.IsLive(memfd)) retirements_seen_ = std::numeric_limits<std::uint64_t>::max();
   return absl::OkStatus();
+}
+
+/// One memfd has one mapping here, also while it leaves: of it, one RELEASED is told.
+std::shared_ptr<CachedObject::Mapping> ReaderView::Held(std::uint64_t memfd) const {
+  if (const auto known = mappings_.find(memfd); known != mappings_.end()) return known->second;
+  const auto leaving =
+      std::ranges::find(leaving_, memfd, [](const auto& held) { return held->id; });
+  return leaving == leaving_.end() ? nullptr : *leaving;
+}
+
+void ReaderView::HoldCopied(std::uint64_t memfd) {
+  if (Held(memfd) != nullptr) return;
+  mappings_.emplace(memfd, std::shared_ptr<Mapping>(
+                               new Mapping{.id = memfd, .kind = Kind::kCopied, .memfd = {}}));
+  if (!index_.IsLive(memfd)) retirements_seen_ = std::numeric_limits<std::uint64_t>::max();
+}
+
+absl::StatusOr<std::shared_ptr<const CachedObject>> ReaderView::AddCopy(
+    std::uint64_t memfd, std::uint64_t record_offset, std::vector<std::uint64_t> record) {
+  const std::shared_ptr<Mapping> mapping = Held(memfd);
+  if (mapping == nullptr) return InvalidArgument("a copy of what is not held");
+  ASSIGN_OR_RETURN(const Record head, Record::ReadHead(std::as_bytes(std::span(record))));
+  if (mapping->kind != Kind::kCopied) return Reference(mapping, record_offset, head.key());
+  if (const auto known = mapping->objects.find(record_offset); known != mapping->objects.end()) {
+    return std::shared_ptr<const CachedObject>(known->second.lock());
+  }
+  const std::shared_ptr<CachedObject> object(new CachedObject(mapping, record_offset, head));
+  object->head_only_ = true;
+  object->copy_ = std::move(record);  // its bytes stay where they are
+  mapping->objects.emplace(record_offset, object);
+  return object;
 }
 
 absl::StatusOr<std::shared_ptr<const CachedObject>> ReaderView::ObjectAt(

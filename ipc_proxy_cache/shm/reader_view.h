@@ -46,6 +46,11 @@ class CachedObject {
   /// copied. The descriptor is this object's, until the end of the worker's turn.
   std::optional<File> SendfilePart() const;
 
+  /// Only its record is here (ReaderView::AddCopy()): its body has to be asked for, by this place.
+  bool head_only() const { return head_only_; }
+  std::uint64_t memfd() const;
+  std::uint64_t record_offset() const { return offset_; }
+
  private:
   friend class ReaderView;
   struct Mapping;
@@ -56,6 +61,7 @@ class CachedObject {
   std::shared_ptr<Mapping> mapping_;  ///< none when it was copied out
   std::uint64_t offset_;              ///< of the record
   std::vector<std::uint64_t> copy_;   ///< record and body, aligned
+  bool head_only_ = false;
   Record record_;
 };
 
@@ -66,13 +72,21 @@ class ReaderView {
   enum class Kind {
     kChunk,   ///< many objects, all complete; held only while it is live
     kObject,  ///< one object, which may be filled still; held by whoever sends it
+    kCopied,  ///< not mapped: its objects come by COPY; held by whoever sends one
   };
 
   explicit ReaderView(IndexReader index) : index_(std::move(index)) {}
 
-  /// The index knows an object of that hash, in a memfd that the link has not asked for.
+  // The index itself.
+  KeyHash Hash(std::string_view key) const { return index_.Hash(key); }
+  std::optional<IndexEntry> Find(const KeyHash& hash) const { return index_.Find(hash); }
+  bool IsLive(std::uint64_t memfd) const { return index_.IsLive(memfd); }
+
+  /// The index knows an object of that hash, in a memfd that the link has not asked for; or it has
+  /// no copy of its record.
   struct NeedsMemfd {
     std::uint64_t memfd = 0;
+    std::uint64_t record_offset = 0;
   };
   struct Hit {
     std::shared_ptr<const CachedObject> object;
@@ -93,17 +107,28 @@ class ReaderView {
                                                                std::uint64_t record_offset,
                                                                std::string_view key);
 
+  /// In place of Map(), where content comes by COPY: the link holds the memfd from the first COPIED
+  /// on.
+  void HoldCopied(std::uint64_t memfd);
+  /// A copy of a record there. kInvalidArgument if it is none. REQUIRES: HoldCopied().
+  absl::StatusOr<std::shared_ptr<const CachedObject>> AddCopy(std::uint64_t memfd,
+                                                              std::uint64_t record_offset,
+                                                              std::vector<std::uint64_t> record);
+
+  /// Whether something was retired since the last Turn(), which looks for what it holds of it.
+  bool RetiredSince() const { return index_.retirements() != retirements_seen_; }
+  /// Retired, but still sent to somebody: worth another Turn().
+  std::size_t leaving() const { return leaving_.size(); }
   /// Once per turn of the worker's loop, and on RETIRED: lets go of what was retired. The ids are
   /// to be told to the cache (RELEASED): nothing of them is mapped or open here any more.
   std::vector<std::uint64_t> Turn();
-  /// Whether a later Turn() may have something to let go without any further retirement.
-  bool holds_retired() const { return !leaving_.empty() || !released_.empty(); }
 
   std::size_t mapped() const { return mappings_.size(); }
 
  private:
   using Mapping = CachedObject::Mapping;
 
+  std::shared_ptr<Mapping> Held(std::uint64_t memfd) const;
   static absl::StatusOr<std::shared_ptr<const CachedObject>> Reference(
       const std::shared_ptr<Mapping>& mapping, std::uint64_t offset, std::string_view key);
 

@@ -93,7 +93,33 @@ absl::StatusOr<Record> Record::Read(std::span<const std::byte> memory, std::uint
   record.fields_ = {text + key_bytes, fields_bytes};
   record.hash_ = {.low = header->hash_low, .high = header->hash_high};
   record.body_offset_ = body_offset;
+  record.body_bytes_ = body_bytes;
   record.body_ = memory.subspan(body_offset, body_bytes);
+  record.filled_ = &header->filled;
+  return record;
+}
+
+std::uint64_t Record::BytesOf(std::span<const std::byte> copy) {
+  if (copy.size() < sizeof(RecordHeader)) return 0;
+  const auto* const header = reinterpret_cast<const RecordHeader*>(copy.data());
+  if (header->magic != RecordHeader::kMagic) return 0;
+  return RecordBytes(header->key_bytes, header->fields_bytes);
+}
+
+absl::StatusOr<Record> Record::ReadHead(std::span<const std::byte> copy) {
+  const std::uint64_t bytes = BytesOf(copy);
+  if (bytes == 0 || bytes > copy.size()) return NoRecord(0, "a copy that is not whole");
+  const auto* const header = reinterpret_cast<const RecordHeader*>(copy.data());
+  if (header->filled.load(std::memory_order_relaxed) != header->body_bytes) {
+    return NoRecord(0, "a body that is not whole");
+  }
+  const char* const text = reinterpret_cast<const char*>(header) + sizeof(RecordHeader);
+  Record record;
+  record.key_ = {text, header->key_bytes};
+  record.fields_ = {text + header->key_bytes, header->fields_bytes};
+  record.hash_ = {.low = header->hash_low, .high = header->hash_high};
+  record.body_offset_ = header->body_offset;
+  record.body_bytes_ = header->body_bytes;
   record.filled_ = &header->filled;
   return record;
 }

@@ -57,12 +57,19 @@ class Record {
   /// kInvalidArgument if there is no record at `offset`, or it does not fit into `memory`.
   static absl::StatusOr<Record> Read(std::span<const std::byte> memory, std::uint64_t offset);
 
+  /// A copy of a record alone, from its first byte on: its body lies elsewhere, and Body() is
+  /// empty. kInvalidArgument too if the body is not whole.
+  static absl::StatusOr<Record> ReadHead(std::span<const std::byte> copy);
+  /// What the record that begins with `copy` takes in all, or 0 if there is none, or only part of
+  /// its header.
+  static std::uint64_t BytesOf(std::span<const std::byte> copy);
+
   std::string_view key() const { return key_; }
   std::string_view fields() const { return fields_; }
   KeyHash hash() const { return hash_; }
   /// From the start of the memfd, as sendfile(2) wants it.
   std::uint64_t body_offset() const { return body_offset_; }
-  std::uint64_t body_bytes() const { return body_.size(); }
+  std::uint64_t body_bytes() const { return body_bytes_; }
   /// Bytes of the body that may be read now; they do not change any more. All of them are there
   /// when this is body_bytes().
   std::uint64_t Filled() const;
@@ -76,6 +83,7 @@ class Record {
   std::string_view fields_;
   KeyHash hash_;
   std::uint64_t body_offset_ = 0;
+  std::uint64_t body_bytes_ = 0;
   std::span<const std::byte> body_;
   const SharedWord* filled_ = nullptr;
 };
