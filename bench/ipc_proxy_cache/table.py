@@ -21,7 +21,7 @@ TRACE_REQUESTS = 100_000
 TRACES = ("zipf 0.8", "zipf 1.0", "scan in zipf 0.8", "scan in zipf 1.0", "shift of zipf 0.8",
           "loop", "news")
 BYTE_RATIO = "of the bytes, %"
-HIT_COLUMNS = (SERVER_CPU, CLIENT_CPU, CLIENT_BUSY, PEAK_RESIDENT)
+HIT_COLUMNS = (SERVER_CPU, CLIENT_CPU, CLIENT_BUSY, "p99, µs", PEAK_RESIDENT)
 OURS = ("getfile-proxy", "getfile-cached")
 
 
