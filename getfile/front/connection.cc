@@ -38,6 +38,11 @@ constexpr std::uint64_t kSocketBufferBytes = 64U << 10U;
 /// From this allowance on a segment that is not full may be held back.
 constexpr std::uint64_t kHoldAllowance = 4 * kSocketBufferBytes;
 
+void SetNoDelay(int socket) {
+  const int on = 1;
+  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 }  // namespace
 
 Connection::Connection(Worker* worker, UniqueFd socket, const net::Endpoint& peer, bool refuse)
@@ -208,6 +213,12 @@ bool Connection::Send() {
   const std::uint64_t left = core_.body_left();
   const bool was_blocked = blocked_;
   Unblock();
+  if (!core_.last_answer() && !no_delay_) {
+    // No end of the stream follows that would push the last segment out: Nagle's algorithm would
+    // hold it until the peer, which may wait 40 ms, acknowledges the one before.
+    no_delay_ = true;
+    SetNoDelay(socket_.get());
+  }
   Body::Sent sent;
   if (left == 0) {
     const ssize_t n = ::send(socket_.get(), head.data(), head.size(),
@@ -300,8 +311,7 @@ void Connection::SetAllowance(std::uint64_t bytes) {
   ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof value);
   if (bytes < kHoldAllowance) SendHeld(socket_.get());  // nothing is held from here on
   if (bytes < kSocketBufferBytes) {  // less than a segment, perhaps: it must not wait for more
-    const int on = 1;
-    ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    SetNoDelay(socket_.get());
   }
 }
 

@@ -82,6 +82,7 @@ class Connection final : private net::EventLoop::Watcher,
   std::uint64_t sent_since_measured_ = 0;
   std::uint64_t sent_total_ = 0;
   TimePoint blocked_time_;
+  bool no_delay_ = false;
   bool blocked_ = false;  ///< the socket was full, and the kernel has not asked for more since
   std::list<Connection*>::iterator blocked_place_;  ///< in the worker's list, or its end
 };

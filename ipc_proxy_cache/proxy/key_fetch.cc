@@ -254,15 +254,29 @@ void KeyFetch::OnHead(const OriginHead& head) {
     return;
   }
   if (head.code == 200) return HandleContent(head, answer);
-  if (head.code == 304 && conditional_) return HandleNotModified(answer);
+  if (head.code == 304 && conditional_) return HandleNotModified(head, answer);
   fetching_ = Fetching::kDiscarding;
   failure_code_ = 502;
-  if (getfile::NearestStatus(head.code) == AnswerStatus::kFileNotFound) HandleNegative(answer);
+  if (getfile::NearestStatus(head.code) == AnswerStatus::kFileNotFound)
+    HandleNegative(head, answer);
 }
 
-void KeyFetch::HandleNegative(const OriginAnswer& answer) {
+/// What the redirects on the way to an answer leave of a decision on it.
+CacheDecision KeyFetch::Restricted(CacheDecision decision, const OriginHead& head,
+                                   const OriginAnswer& answer) const {
+  for (const AnswerHead& redirect : head.redirects) {
+    const std::vector<HttpField> fields = FieldsOf(redirect.fields);
+    OriginAnswer one = answer;
+    one.status = redirect.code;
+    one.fields = fields;
+    decision = Restrict(decision, DecideCaching(one, PolicyOptions()));
+  }
+  return decision;
+}
+
+void KeyFetch::HandleNegative(const OriginHead& head, const OriginAnswer& answer) {
   negative_code_ = answer.status;
-  const CacheDecision decision = DecideCaching(answer, PolicyOptions());
+  const CacheDecision decision = Restricted(DecideCaching(answer, PolicyOptions()), head, answer);
   freshness_ = FreshnessOf(decision, CacheClient::NowNs());
   fields_ =
       EncodeStoredFields(View(KeepFields(answer.status, answer.received_unix_s, answer.fields)))
@@ -270,9 +284,10 @@ void KeyFetch::HandleNegative(const OriginAnswer& answer) {
   if (fields_.empty()) freshness_.lifetime_ns = 0;
 }
 
-void KeyFetch::HandleNotModified(const OriginAnswer& answer) {
+void KeyFetch::HandleNotModified(const OriginHead& head, const OriginAnswer& answer) {
   const auto stored = DecodeStoredFields(stale_->fields());
-  const auto refreshed = stored ? Refresh(*stored, answer, PolicyOptions()) : std::nullopt;
+  auto refreshed = stored ? Refresh(*stored, answer, PolicyOptions()) : std::nullopt;
+  if (refreshed) refreshed->decision = Restricted(refreshed->decision, head, answer);
   if (!refreshed || refreshed->decision.storing == Storing::kPass) {
     conditional_ = false;
     return BeginFetch({});
@@ -285,7 +300,7 @@ void KeyFetch::HandleNotModified(const OriginAnswer& answer) {
 }
 
 void KeyFetch::HandleContent(const OriginHead& head, const OriginAnswer& answer) {
-  const CacheDecision decision = DecideCaching(answer, PolicyOptions());
+  const CacheDecision decision = Restricted(DecideCaching(answer, PolicyOptions()), head, answer);
   const auto length = LengthOf(answer.fields);
   const Welcome& welcome = owner_->link().welcome();
   if (decision.storing == Storing::kPass || length.value_or(0) > welcome.object_max) {

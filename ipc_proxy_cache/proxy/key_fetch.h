@@ -88,9 +88,11 @@ class KeyFetch final : private OriginSink,
   void BeginFetch(std::vector<std::string> fields);
   void Follow(std::uint64_t fill, std::uint64_t term);
   void ContinueAt(std::uint64_t offset);
-  void HandleNotModified(const OriginAnswer& answer);
+  CacheDecision Restricted(CacheDecision decision, const OriginHead& head,
+                           const OriginAnswer& answer) const;
+  void HandleNotModified(const OriginHead& head, const OriginAnswer& answer);
   void HandleContent(const OriginHead& head, const OriginAnswer& answer);
-  void HandleNegative(const OriginAnswer& answer);
+  void HandleNegative(const OriginHead& head, const OriginAnswer& answer);
   void HandleCollected();
   void SendEnd(Outcome outcome, const Freshness& freshness = {}, std::string fields = {});
   void SendBegin(std::uint64_t length);

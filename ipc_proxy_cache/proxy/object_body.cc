@@ -22,7 +22,7 @@ getfile::Body::Sent ObjectBody::Send(int socket, std::string_view head, std::uin
                                      std::uint64_t bytes_max, bool hold) {
   const std::span<const std::byte> there = object_->Body();
   if (offset < there.size()) {
-    const auto file = object_->SendfilePart();
+    const auto file = access_->sendfile ? object_->SendfilePart() : std::nullopt;
     if (file && offset < file->bytes) {
       const std::uint64_t bytes = std::min(bytes_max, file->bytes - offset);
       return getfile::SendFromFile(socket, head, file->fd, file->body_offset + offset, bytes,

@@ -31,6 +31,7 @@ struct ProxyOptions {
   OnMiss on_miss = OnMiss::kOrigin;
   std::uint64_t unknown_max = 64U << 20U;  ///< bytes of an answer without a length kept in memory
   std::string temp_folder = "/tmp";        ///< for what is beyond
+  bool sendfile = false;                   ///< large hits go out by sendfile, not by copy
   double connect_timeout_s = 5;
   double first_byte_timeout_s = 30;
   double stall_timeout_s = 20;

@@ -4,9 +4,12 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <limits>
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/base/parse.h"
+#include "getfile/core/http_text.h"
 
 namespace ds::ipc_proxy_cache {
 namespace {
@@ -20,6 +23,14 @@ void Set(CURL* easy, CURLoption option, auto value) {
 
 void Set(CURLM* multi, CURLMoption option, auto value) {
   CHECK(curl_multi_setopt(multi, option, value) == CURLM_OK, "an option that libcurl has");
+}
+
+/// The status code of a line "HTTP/1.1 302 Found"; 0 if there is none.
+int CodeOf(std::string_view status_line) {
+  const std::size_t blank = status_line.find(' ');
+  if (blank == std::string_view::npos) return 0;
+  const auto code = ParseDecimal(status_line.substr(blank + 1, 3));
+  return static_cast<int>(code.value_or(0));
 }
 
 /// The status that a finished transfer stands for.
@@ -149,7 +160,11 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
       code = CURLE_WEIRD_SERVER_REPLY;  // it is the answer that is no HTTP
     }
     if (sink_ != nullptr && code == CURLE_OK) TellHead();
-    Finish(StatusOf(code, head_too_long_ ? "a head of more than 64 KiB" : error_.data(), url_));
+    Finish(StatusOf(code,
+                    head_too_long_   ? "a head of more than 64 KiB"
+                    : length_is_bad_ ? "a Content-Length that is none"
+                                     : error_.data(),
+                    url_));
   }
 
  private:
@@ -167,7 +182,12 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
     if (sink_ == nullptr) return false;
     if (head_told_) return true;
     if (line.starts_with("HTTP/")) {
+      if (head_.code >= 300 && head_.code < 400) {
+        head_.redirects.push_back({head_.code, std::move(head_.fields)});
+      }
+      head_.code = CodeOf(line);
       head_.fields.clear();
+      length_.clear();
       head_begun_ = true;
       head_whole_ = false;
       return true;
@@ -181,7 +201,21 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
       return false;
     }
     head_.fields += line;
-    return true;
+    return LengthIsPlain(line);
+  }
+  /// libcurl would take a length that is none for no length, and the last of several: then what is
+  /// there at the end of the stream would pass for a whole body (RFC 9112 section 6.3).
+  bool LengthIsPlain(std::string_view line) {
+    getfile::FieldLine field;
+    if (line.ends_with('\n')) line.remove_suffix(1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (getfile::SplitField(line, &field) != nullptr) return true;
+    if (!getfile::EqualsIgnoringCase(field.name, "content-length")) return true;
+    const auto length = ParseDecimal(field.value);
+    length_is_bad_ = !length || *length > std::numeric_limits<std::int64_t>::max() ||
+                     (!length_.empty() && length_ != field.value);
+    length_ = field.value;
+    return !length_is_bad_;
   }
   std::size_t HandleBody(std::string_view bytes) {
     NoteBytes();
@@ -231,6 +265,8 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
   bool head_whole_ = false;  ///< the last one came to its empty line
   bool head_told_ = false;
   bool head_too_long_ = false;
+  std::string length_;  ///< what Content-Length said in this head
+  bool length_is_bad_ = false;
   bool added_ = false;
   bool paused_ = false;
   bool resumed_ = false;

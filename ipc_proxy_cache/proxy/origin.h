@@ -21,10 +21,15 @@ struct OriginRequest {
   std::vector<std::string> fields;  ///< further header lines, without CR LF
 };
 
-/// The head of the final answer, after redirects.
-struct OriginHead {
+/// The head of one answer.
+struct AnswerHead {
   int code = 0;
-  std::string fields;  ///< header lines, each ending in CR LF; of the final answer only
+  std::string fields;  ///< header lines, each ending in CR LF
+};
+
+/// The head of the final answer, and those of the redirects that were followed to it.
+struct OriginHead : AnswerHead {
+  std::vector<AnswerHead> redirects;
 };
 
 /// Who receives one answer: OnHead, then OnBody any number of times, then OnEnd; or OnEnd alone.

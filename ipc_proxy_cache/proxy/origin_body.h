@@ -20,6 +20,7 @@ struct OriginAccess {
   ProxyCounters* counters = nullptr;
   std::uint64_t unknown_max = 64U << 20U;  ///< bytes of an answer without a length kept in memory
   std::string temp_folder = "/tmp";        ///< for what is beyond
+  bool sendfile = false;                   ///< large bodies of the cache; else they are copied
 };
 
 /// The answer to one request straight from the origin, for one client: first a lookup, then a body

@@ -46,6 +46,9 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   flags.add_option("--temp-dir", options.temp_folder, "Folder for those files, which have no name")
       ->capture_default_str();
+  flags.add_flag(
+      "--sendfile", options.sendfile,
+      "Large hits go out by sendfile: less work here, more for a client on this machine");
   const auto add_timeout = [&](const char* name, double* seconds, const char* help) {
     flags.add_option(name, *seconds, help)
         ->check(daemon::Seconds(0.001, 86400))

@@ -39,7 +39,8 @@ ProxySource::ProxySource(net::EventLoop* loop, const ProxyOptions* options,
       access_{.client = client_.get(),
               .counters = &counters_,
               .unknown_max = options->unknown_max,
-              .temp_folder = options->temp_folder},
+              .temp_folder = options->temp_folder,
+              .sendfile = options->sendfile},
       cache_(loop, &access_, {.socket_paths = SocketPaths(*options), .name = std::move(name)},
              segments, options->on_miss == OnMiss::kOrigin, options->segment_channel()) {}
 
