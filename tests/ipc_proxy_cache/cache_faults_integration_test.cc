@@ -71,7 +71,8 @@ TEST_F(CacheFaultsTest, WhenTheLeaderIsKilledAFollowerGoesOnAtTheByteReached) {
                          [&] { return origin_.Fetches("/half/a") == 2; }));
   const auto log = origin_.Log();
   EXPECT_EQ(std::ranges::count(log, 206, &OriginAccess::status), 1);
-  EXPECT_EQ(std::ranges::count(log, "-", &OriginAccess::range), 1) << "the second one asks for the rest";
+  EXPECT_EQ(std::ranges::count(log, "-", &OriginAccess::range), 1)
+      << "the second one asks for the rest";
   EXPECT_EQ(Http(*follower, "/half/a").Field("X-Cache"), "HIT");
   ExpectNothingLeft();
 }
@@ -87,12 +88,11 @@ TEST_F(CacheFaultsTest, WhenTheLeaderIsKilledBeforeItHasAnAnswerAFollowerBegins)
   const auto leader = machine_.LinkedProxy(url);
   const auto follower = machine_.LinkedProxy(url);
   Download lost(*leader, "/a");
-  EXPECT_TRUE(Eventually(kDeadline, "the leader has asked",
-                         [&] { return origin.requests().size() == 1; }));
+  EXPECT_TRUE(
+      Eventually(kDeadline, "the leader has asked", [&] { return origin.requests().size() == 1; }));
   Download client(*follower, "/a");
-  EXPECT_TRUE(Eventually(kDeadline, "the follower waits", [&] {
-    return Metric(*cache, "getfile_cached_coalesced_total") == 1;
-  }));
+  EXPECT_TRUE(Eventually(kDeadline, "the follower waits",
+                         [&] { return Metric(*cache, "getfile_cached_coalesced_total") == 1; }));
   leader->Kill();
   EXPECT_TRUE(client.Finish());
   EXPECT_EQ(client.body(), "hello");
@@ -209,7 +209,8 @@ TEST_F(CacheFaultsTest, ASlowReaderGetsItsVersionWhateverDies) {
   for (int i = 0; i < 4; ++i) {
     readers.push_back({Download(*reading, "/large", Download::Protocol::kHttp, 4096), &large});
     readers.push_back({Download(*reading, "/small", Download::Protocol::kGetfile, 4096), &small});
-    readers.push_back({Download(*reading, "/smallest", Download::Protocol::kHttp, 4096), &smallest});
+    readers.push_back(
+        {Download(*reading, "/smallest", Download::Protocol::kHttp, 4096), &smallest});
   }
   for (Reader& reader : readers) EXPECT_TRUE(reader.download.ReadTo(1));
   other->Kill();
@@ -272,9 +273,9 @@ TEST_F(CacheFaultsTest, AStoppedCacheIsDoneWithout) {
   std::vector<Download> further;
   for (int i = 0; i < 10; ++i) {
     for (const DaemonProcess* const to : {proxy.get(), segments.get()}) {
-      clients.emplace_back(*to, "/a");                      // a hit, maybe
-      clients.emplace_back(*to, fmt::format("/b?{}", i));   // a miss
-      clients.emplace_back(*to, "/b?same");                 // one of many misses
+      clients.emplace_back(*to, "/a");                     // a hit, maybe
+      clients.emplace_back(*to, fmt::format("/b?{}", i));  // a miss
+      clients.emplace_back(*to, "/b?same");                // one of many misses
     }
   }
   for (Download& client : clients) {
@@ -292,9 +293,8 @@ TEST_F(CacheFaultsTest, AStoppedCacheIsDoneWithout) {
   EXPECT_LT(std::chrono::steady_clock::now() - stopped, std::chrono::seconds(10));
   cache->Resume();
   AwaitLinks(*proxy);
-  EXPECT_TRUE(Eventually(kDeadline, "it is used again", [&] {
-    return Http(*proxy, "/b?again").Field("X-Cache") == "HIT";
-  }));
+  EXPECT_TRUE(Eventually(kDeadline, "it is used again",
+                         [&] { return Http(*proxy, "/b?again").Field("X-Cache") == "HIT"; }));
 }
 
 TEST_F(CacheFaultsTest, ACacheStoppedInTheMiddleOfAFillDoesNotKeepItsClients) {
@@ -456,9 +456,8 @@ TEST_F(CacheFaultsTest, AStoppedProxyHoldsNobodyUp) {
   EXPECT_LE(machine_.Status()["bytes"].get<std::uint64_t>() +
                 machine_.Status()["retired_bytes"].get<std::uint64_t>(),
             20U << 20U);
-  EXPECT_TRUE(Eventually(kDeadline, "other objects are hits all the same", [&] {
-    return Http(*other, "/a?hit").Field("X-Cache") == "HIT";
-  }));
+  EXPECT_TRUE(Eventually(kDeadline, "other objects are hits all the same",
+                         [&] { return Http(*other, "/a?hit").Field("X-Cache") == "HIT"; }));
   stopped->Resume();
   for (Download& client : held) {
     EXPECT_TRUE(client.Finish());

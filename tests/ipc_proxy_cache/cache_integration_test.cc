@@ -80,9 +80,8 @@ TEST_P(CacheSizesTest, WhatOneProxyHasFetchedBothServe) {
   const auto second = machine_.LinkedProxy(origin_.url());
   // A segment of z bytes carries z - 64: of the smallest, 760, and of 64 KiB, 65 472. Up to 16 KiB
   // a body is copied, up to 256 KiB it shares a chunk.
-  for (const std::size_t size :
-       {0U, 1U, 560U, 759U, 760U, 761U, 16'384U, 16'385U, 65'471U, 65'472U, 65'473U, 262'143U,
-        262'144U, 262'145U, 1'000'001U, 16U << 20U}) {
+  for (const std::size_t size : {0U, 1U, 560U, 759U, 760U, 761U, 16'384U, 16'385U, 65'471U, 65'472U,
+                                 65'473U, 262'143U, 262'144U, 262'145U, 1'000'001U, 16U << 20U}) {
     const std::string content = Content(size, static_cast<unsigned>(size) + 1);
     const std::string path = fmt::format("/kept/{}", size);
     origin_.Write(std::to_string(size), content);
@@ -100,12 +99,12 @@ TEST_P(CacheSizesTest, WhatOneProxyHasFetchedBothServe) {
   EXPECT_EQ(machine_.Status()["objects"], 16);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Channels, CacheSizesTest,
-    ::testing::Values(Channel{"ZeroCopy", {}}, Channel{"OneSmallestSegment", {"-n", "1", "-z", "824"}},
-                      Channel{"OneSegment", {"-n", "1", "-z", "65536"}},
-                      Channel{"SmallestSegments", {"-n", "91", "-z", "824"}}),
-    [](const auto& channel) { return channel.param.name; });
+INSTANTIATE_TEST_SUITE_P(Channels, CacheSizesTest,
+                         ::testing::Values(Channel{"ZeroCopy", {}},
+                                           Channel{"OneSmallestSegment", {"-n", "1", "-z", "824"}},
+                                           Channel{"OneSegment", {"-n", "1", "-z", "65536"}},
+                                           Channel{"SmallestSegments", {"-n", "91", "-z", "824"}}),
+                         [](const auto& channel) { return channel.param.name; });
 
 TEST_F(CacheTest, ThirtyPointsOfSegmentsAndThreads) {
   const auto cache = machine_.Cache();
@@ -149,8 +148,7 @@ TEST_F(CacheTest, ManyClientsOfTwoProxiesAreOneFetch) {
     const std::string path = fmt::format("/slow/a?{}", size);
     std::vector<Download> clients;
     for (std::size_t i = 0; i < 120; ++i) {
-      clients.emplace_back(*proxies[i % 2], path,
-                           Download::Protocol::kHttp);
+      clients.emplace_back(*proxies[i % 2], path, Download::Protocol::kHttp);
     }
     std::size_t missed = 0;
     for (Download& client : clients) {
@@ -193,8 +191,7 @@ TEST_F(CacheTest, ASegmentChannelOfOneSegmentServesManyFillsSideBySide) {
   const std::string content = Content(600'000);
   origin_.Write("a", content);
   const auto cache = machine_.Cache();
-  const auto proxy =
-      machine_.LinkedProxy(origin_.url(), {"-n", "1", "-z", "4096", "-t", "2"});
+  const auto proxy = machine_.LinkedProxy(origin_.url(), {"-n", "1", "-z", "4096", "-t", "2"});
   std::vector<Download> clients;
   for (int i = 0; i < 40; ++i) clients.emplace_back(*proxy, fmt::format("/kept/a?{}", i));
   for (Download& client : clients) {
@@ -214,9 +211,9 @@ TEST_F(CacheTest, WhatTheOriginSaysAboutTimeDecides) {
     std::string path;
     const char* second;  ///< X-Cache of a second request
     std::size_t fetches;
-  } cases[] = {{"/kept/a", "HIT", 1},     {"/a", "HIT", 1},        {"/expires/a", "HIT", 1},
-               {"/aged/a", "HIT", 1},     {"/too-old/a", "MISS", 2}, {"/past/a", "MISS", 2},
-               {"/ask/a", "MISS", 2},     {"/no-store/a", "PASS", 2}, {"/private/a", "PASS", 2}};
+  } cases[] = {{"/kept/a", "HIT", 1}, {"/a", "HIT", 1},           {"/expires/a", "HIT", 1},
+               {"/aged/a", "HIT", 1}, {"/too-old/a", "MISS", 2},  {"/past/a", "MISS", 2},
+               {"/ask/a", "MISS", 2}, {"/no-store/a", "PASS", 2}, {"/private/a", "PASS", 2}};
   for (const auto& wanted : cases) {
     EXPECT_EQ(Http(*proxy, wanted.path).body, "hello") << wanted.path;
     const HttpReply second = Http(*proxy, wanted.path);
@@ -294,8 +291,8 @@ TEST_F(CacheTest, StaleWhileRevalidateServesTheOldVersionOnceMore) {
     EXPECT_EQ(reply.Field("X-Cache"), "STALE") << reply.body;
     return reply.body == "newer";
   }));
-  EXPECT_TRUE(Eventually(kDeadline, "it is counted",
-                         [&] { return machine_.Status()["stale"] >= 2; }));
+  EXPECT_TRUE(
+      Eventually(kDeadline, "it is counted", [&] { return machine_.Status()["stale"] >= 2; }));
 }
 
 TEST_F(CacheTest, StaleIfErrorServesWhatIsThereWhileTheOriginIsAway) {
@@ -425,9 +422,7 @@ TEST_F(CacheTest, APurgeDropsAPathOrAllBelowAPrefix) {
     origin_.Write(name, std::string_view(name) == "large" ? Content(2'000'000) : name);
     EXPECT_EQ(Http(*first, fmt::format("/kept/{}", name)).code, 200);
   }
-  const auto hits = [&](const char* path) {
-    return Http(*second, path).Field("X-Cache") == "HIT";
-  };
+  const auto hits = [&](const char* path) { return Http(*second, path).Field("X-Cache") == "HIT"; };
   EXPECT_EQ(machine_.Ctl({"purge", "/kept/a"}).out, "purged 1\n");
   EXPECT_FALSE(hits("/kept/a"));
   EXPECT_TRUE(hits("/kept/ab"));
@@ -486,7 +481,8 @@ TEST_F(CacheTest, PinnedObjectsCountForEveryOriginAndNeedNone) {
   origin_.Write("three", "origin");
   const auto cache = machine_.Cache({"-c", machine_.folder().path("list")});
   const auto asking = machine_.LinkedProxy(origin_.url());
-  const auto classic = machine_.LinkedProxy("http://no-such-host.invalid/x", {"--on-miss", "not-found"});
+  const auto classic =
+      machine_.LinkedProxy("http://no-such-host.invalid/x", {"--on-miss", "not-found"});
   for (const DaemonProcess* const proxy : {asking.get(), classic.get()}) {
     EXPECT_THAT(RawPeer::Exchange(proxy->host(), proxy->port(), Get("/one")),
                 Answers(getfile::Ok("pinned")));
@@ -558,9 +554,8 @@ TEST_F(CacheTest, WhenTheMemoryIsFullOfObjectsInUseOthersPassThrough) {
   EXPECT_TRUE(Http(*proxy, "/small").body == small);
   EXPECT_LE(machine_.Status()["bytes"], 20U << 20U);
   slow.clear();
-  EXPECT_TRUE(Eventually(kDeadline, "there is room again", [&] {
-    return Http(*proxy, "/large").Field("X-Cache") == "HIT";
-  }));
+  EXPECT_TRUE(Eventually(kDeadline, "there is room again",
+                         [&] { return Http(*proxy, "/large").Field("X-Cache") == "HIT"; }));
 }
 
 TEST_F(CacheTest, WhatIsAskedForOftenStaysWhileOthersComeAndGo) {

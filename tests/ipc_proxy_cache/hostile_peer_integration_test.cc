@@ -61,9 +61,7 @@ enum Type : std::uint16_t {
 /// A packet, built field by field.
 class Packet {
  public:
-  explicit Packet(std::uint16_t type, std::uint16_t version = 1) {
-    U16(type).U16(version).U32(0);
-  }
+  explicit Packet(std::uint16_t type, std::uint16_t version = 1) { U16(type).U16(version).U32(0); }
   Packet& U8(std::uint8_t value) { return Append(&value, sizeof value); }
   Packet& U16(std::uint16_t value) { return Append(&value, sizeof value); }
   Packet& U32(std::uint32_t value) { return Append(&value, sizeof value); }
@@ -108,7 +106,8 @@ UniqueFd Memfd(std::size_t bytes, int seals, std::uint64_t count = kSegments,
   if (bytes >= sizeof header) CHECK(::pwrite(fd.get(), header.data(), sizeof header, 0) > 0);
   for (std::uint64_t i = 0; i < 2 && bytes >= kPoolBytes; ++i) {
     const std::uint64_t token = 7 + i;
-    CHECK(::pwrite(fd.get(), &token, sizeof token, static_cast<off_t>(4096 + i * kSegmentBytes)) > 0);
+    CHECK(::pwrite(fd.get(), &token, sizeof token, static_cast<off_t>(4096 + i * kSegmentBytes)) >
+          0);
   }
   if (seals != 0) CHECK(::fcntl(fd.get(), F_ADD_SEALS, seals) == 0);
   return fd;
@@ -118,7 +117,8 @@ constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 /// A connection to the cache that says what the test wants.
 class Peer {
  public:
-  explicit Peer(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
+  explicit Peer(const std::string& path)
+      : fd_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     CHECK(path.size() < sizeof address.sun_path);
@@ -228,16 +228,14 @@ class HostilePeerTest : public ::testing::Test {
   }
   ~HostilePeerTest() override {
     ExpectOthersServed();
-    EXPECT_TRUE(Eventually(kDeadline, "the links of the hostile are closed", [&] {
-      return Metric(*cache_, "getfile_cached_links") == 2;
-    }));
+    EXPECT_TRUE(Eventually(kDeadline, "the links of the hostile are closed",
+                           [&] { return Metric(*cache_, "getfile_cached_links") == 2; }));
     EXPECT_EQ(Metric(*cache_, "getfile_cached_fills"), 0);
     EXPECT_EQ(machine_.Ctl({"purge", "--prefix", "/"}).exit_code, 0);
     EXPECT_EQ(machine_.Ctl({"purge", "--prefix", "hostile"}).exit_code, 0);
-    EXPECT_TRUE(Eventually(kDeadline, "no descriptor of theirs is left", [&] {
-      return cache_->open_descriptors() <= descriptors_;
-    })) << cache_->open_descriptors()
-        << " of " << descriptors_;
+    EXPECT_TRUE(Eventually(kDeadline, "no descriptor of theirs is left",
+                           [&] { return cache_->open_descriptors() <= descriptors_; }))
+        << cache_->open_descriptors() << " of " << descriptors_;
     EXPECT_EQ(cache_->Terminate(), 0);
   }
 
@@ -278,17 +276,17 @@ TEST_F(HostilePeerTest, GarbageEndsItsLinkAndIsCounted) {
       "x",
       std::string(8, '\0'),
       std::string(16384, '\xff'),
-      std::string(60'000, '\1'),              // longer than any message
-      hello.substr(0, hello.size() - 1),      // cut off
-      hello + "x",                            // too long
-      Packet(kHello, 2).U8(0).Text("x").U32(0).U64(0).bytes(),                    // newer
-      Packet(kHello).U8(2).Text("x").U32(0).U64(0).bytes(),                       // no flag
-      Packet(kHello).U8(0).Text(std::string(65, 'x')).U32(0).U64(0).bytes(),      // a long name
-      Packet(kHello).U8(0).U32(0xffffffff).bytes(),                               // a text of 4 GiB
-      Packet(kWelcome).U64(1).U64(1).U64(1).bytes(),                              // the cache's own
+      std::string(60'000, '\1'),                                // longer than any message
+      hello.substr(0, hello.size() - 1),                        // cut off
+      hello + "x",                                              // too long
+      Packet(kHello, 2).U8(0).Text("x").U32(0).U64(0).bytes(),  // newer
+      Packet(kHello).U8(2).Text("x").U32(0).U64(0).bytes(),     // no flag
+      Packet(kHello).U8(0).Text(std::string(65, 'x')).U32(0).U64(0).bytes(),  // a long name
+      Packet(kHello).U8(0).U32(0xffffffff).bytes(),                           // a text of 4 GiB
+      Packet(kWelcome).U64(1).U64(1).U64(1).bytes(),                          // the cache's own
       Packet(999).bytes(),
-      Packet(kAlive).bytes(),                                                     // before HELLO
-      Packet(kStatus).U64(1).U64(0).bytes(),                                      // the same
+      Packet(kAlive).bytes(),                 // before HELLO
+      Packet(kStatus).U64(1).U64(0).bytes(),  // the same
   };
   for (int i = 0; i < 100; ++i) {
     std::string random(1 + rng.Below(200), '\0');
@@ -307,15 +305,15 @@ TEST_F(HostilePeerTest, MessagesOfAGreetedLinkThatAreMalformedEndIt) {
   const double before = Malformed();
   const std::vector<Packet> packets = {
       Packet(kHello).U8(0).Text("again").U32(0).U64(0),
-      Packet(kWant).U64(0).U8(0).Text("k"),                    // request 0
-      Packet(kWant).U64(1).U8(0).Text(""),                     // no key
+      Packet(kWant).U64(0).U8(0).Text("k"),  // request 0
+      Packet(kWant).U64(1).U8(0).Text(""),   // no key
       Packet(kWant).U64(1).U8(0).Text(std::string(8193, 'k')),
       Packet(kOpen).U64(0),
-      Packet(kReleased).U32(2000),                             // more than there are
+      Packet(kReleased).U32(2000),  // more than there are
       Packet(kHits).U64(std::uint64_t{1} << 48U).U64(0).U64(0).U64(0).U32(0),
-      Packet(kData).U64(1).U64(1).U64(0).Segment(0, 0, 1),     // token 0
+      Packet(kData).U64(1).U64(1).U64(0).Segment(0, 0, 1),  // token 0
       Packet(kBegin).U64(1).U64(1).U64(std::uint64_t{1} << 60U).Freshness().Text(""),
-      Packet(kEnd).U64(1).U64(1).U8(9).Freshness().Text(""),   // no outcome
+      Packet(kEnd).U64(1).U64(1).U8(9).Freshness().Text(""),  // no outcome
   };
   for (const Packet& packet : packets) {
     const auto peer = Link();
@@ -399,8 +397,8 @@ TEST_F(HostilePeerTest, ALeaderThatLiesEndsItsOwnFillOnly) {
   for (std::size_t i = 0; i < lies.size(); ++i) {
     const auto peer = Link();
     const auto led = peer->Lead(fmt::format("hostile-{}", i));
-    ASSERT_TRUE(peer->Send(
-        Packet(kBegin).U64(led.fill).U64(led.term).U64(8000).Freshness().Text("")));
+    ASSERT_TRUE(
+        peer->Send(Packet(kBegin).U64(led.fill).U64(led.term).U64(8000).Freshness().Text("")));
     EXPECT_FALSE(peer->Await(kBegun).empty());
     ASSERT_TRUE(peer->Send(lies[i](led)));
     EXPECT_TRUE(peer->Ends()) << i;
@@ -413,16 +411,21 @@ TEST_F(HostilePeerTest, WhatIsNotOursHasNoEffect) {
   const double before = Malformed();
   const auto peer = Link();
   const auto led = peer->Lead("hostile");
-  for (const Packet& packet : std::vector<Packet>{
-           Packet(kRead).U64(led.fill + 5), Packet(kLeave).U64(led.fill + 5),
-           Packet(kReleased).U32(2).U64(1).U64(999), Packet(kOpen).U64(999'999),
-           Packet(kEnd).U64(led.fill).U64(led.term + 1).U8(2).Freshness().Text(""),
-           Packet(kEnd).U64(led.fill + 5).U64(led.term).U8(2).Freshness().Text(""),
-           Packet(kData).U64(led.fill + 5).U64(1).U64(0).Segment(0, 7, 100),
-           Packet(kCopy).U64(999'999).U64(0).U8(1).U64(0).Segment(0, 7, 100),
-           // The token of no lease: nothing is copied, and the fill breaks.
-           Packet(kInsert).U64(led.fill).U64(led.term).U8(1).Segment(0, 1234, 100).Freshness().Text(
-               "")}) {
+  for (const Packet& packet :
+       std::vector<Packet>{Packet(kRead).U64(led.fill + 5), Packet(kLeave).U64(led.fill + 5),
+                           Packet(kReleased).U32(2).U64(1).U64(999), Packet(kOpen).U64(999'999),
+                           Packet(kEnd).U64(led.fill).U64(led.term + 1).U8(2).Freshness().Text(""),
+                           Packet(kEnd).U64(led.fill + 5).U64(led.term).U8(2).Freshness().Text(""),
+                           Packet(kData).U64(led.fill + 5).U64(1).U64(0).Segment(0, 7, 100),
+                           Packet(kCopy).U64(999'999).U64(0).U8(1).U64(0).Segment(0, 7, 100),
+                           // The token of no lease: nothing is copied, and the fill breaks.
+                           Packet(kInsert)
+                               .U64(led.fill)
+                               .U64(led.term)
+                               .U8(1)
+                               .Segment(0, 1234, 100)
+                               .Freshness()
+                               .Text("")}) {
     ASSERT_TRUE(peer->Send(packet));
   }
   const std::string ended = peer->Await(kEnded);

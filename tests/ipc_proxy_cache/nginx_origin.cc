@@ -39,24 +39,23 @@ std::string Configuration(const std::string& folder, const std::string& host,
                           const NginxOrigin::Options& options) {
   std::string redirects;
   for (int n = 1; n <= 7; ++n) {
-    redirects += n == 1 ? std::string("location ~ ^/to/1(/.*)$ { return 302 $1; }\n")
-                        : fmt::format("location ~ ^/to/{}(/.*)$ {{ return 302 /to/{}$1; }}\n", n,
-                                      n - 1);
+    redirects +=
+        n == 1 ? std::string("location ~ ^/to/1(/.*)$ { return 302 $1; }\n")
+               : fmt::format("location ~ ^/to/{}(/.*)$ {{ return 302 /to/{}$1; }}\n", n, n - 1);
   }
   std::string statuses;
   for (const int status : {403, 404, 410, 500, 503}) {
     statuses += fmt::format("location = /status/{0} {{ return {0}; }}\n", status);
   }
-  const std::string tls =
-      options.tls ? fmt::format(R"(
+  const std::string tls = options.tls ? fmt::format(R"(
 listen {0}:{1} ssl;
 ssl_certificate {2}/cert.pem;
 ssl_certificate_key {2}/key.pem;
 location /to-plain/ {{ return 302 http://{0}:{3}/; }}
 location /to-tls/ {{ return 302 https://{0}:{1}/; }}
 )",
-                                host, kTlsPort, folder, kPort)
-                  : "";
+                                                    host, kTlsPort, folder, kPort)
+                                      : "";
   // One process, so that killing it kills the origin.
   return fmt::format(R"(daemon off;
 master_process off;
@@ -97,7 +96,8 @@ location = /drop {{ return 444; }}
 }}
 }}
 )",
-                     folder, host, kPort, redirects, statuses, tls, Substituted(options.locations, folder + "/files"));
+                     folder, host, kPort, redirects, statuses, tls,
+                     Substituted(options.locations, folder + "/files"));
 }
 
 std::string Unquoted(std::string text) {
@@ -129,9 +129,9 @@ void NginxOrigin::Start() {
   const absl::Status started = process_->Start();
   CHECK(started.ok(), "nginx is needed (see scripts/bootstrap.sh): " + Message(started));
   const bool up = testing::Eventually(testing::kDeadline, "nginx answers", [&] {
-                    CHECK(process_->running(), "nginx: " + process_->err());
-                    return testing::RawPeer::Connect(lease_.address(0), kPort).ok();
-                  });
+    CHECK(process_->running(), "nginx: " + process_->err());
+    return testing::RawPeer::Connect(lease_.address(0), kPort).ok();
+  });
   CHECK(up, "nginx: " + process_->err());
 }
 
@@ -177,8 +177,8 @@ std::vector<OriginAccess> NginxOrigin::Log() const {
 
 std::size_t NginxOrigin::Fetches(std::string_view target) const {
   const auto log = Log();
-  return static_cast<std::size_t>(
-      std::ranges::count_if(log, [&](const OriginAccess& access) { return access.target == target; }));
+  return static_cast<std::size_t>(std::ranges::count_if(
+      log, [&](const OriginAccess& access) { return access.target == target; }));
 }
 
 }  // namespace ds::ipc_proxy_cache

@@ -28,8 +28,8 @@ struct OriginAccess {
 /// address. Ends the test program if there is no nginx or it does not start. Not thread-safe, but
 /// for the files.
 ///
-/// Every location of the test's own (`locations`, as nginx.conf has them, with $files for the folder
-/// of the files) comes on top of:
+/// Every location of the test's own (`locations`, as nginx.conf has them, with $files for the
+/// folder of the files) comes on top of:
 ///
 ///   /slow/X             the file X at 1 MB a second
 ///   /chunked/X          the file X without a length

@@ -21,16 +21,15 @@ using testing::RawPeer;
 
 std::unique_ptr<DaemonProcess> Started(const char* program, std::vector<std::string> flags) {
   flags.insert(flags.end(), {"--metrics", "127.0.0.1:0"});
-  auto process =
-      std::make_unique<DaemonProcess>(DaemonProcess::Options{program, std::move(flags)});
+  auto process = std::make_unique<DaemonProcess>(DaemonProcess::Options{program, std::move(flags)});
   const absl::Status ready = process->StartAndWaitReady();
   CHECK(ready.ok(), Message(ready));
   return process;
 }
 
 RawPeer Connect(const DaemonProcess& proxy, int receive_buffer_bytes) {
-  auto peer = RawPeer::Connect(proxy.host(), proxy.port(),
-                               {.receive_buffer_bytes = receive_buffer_bytes});
+  auto peer =
+      RawPeer::Connect(proxy.host(), proxy.port(), {.receive_buffer_bytes = receive_buffer_bytes});
   CHECK(peer.ok(), Message(peer.status()));
   return std::move(peer).value();
 }
@@ -68,9 +67,8 @@ nlohmann::json Machine::Status() const {
 }
 
 void AwaitLinks(const DaemonProcess& proxy, int workers) {
-  EXPECT_TRUE(testing::Eventually(testing::kDeadline, "every worker has the cache", [&] {
-    return Metric(proxy, "getfile_proxy_links") == workers;
-  }));
+  EXPECT_TRUE(testing::Eventually(testing::kDeadline, "every worker has the cache",
+                                  [&] { return Metric(proxy, "getfile_proxy_links") == workers; }));
 }
 
 double Metric(const DaemonProcess& daemon, const std::string& series) {
@@ -100,9 +98,10 @@ HttpReply Http(const DaemonProcess& proxy, std::string_view path, std::string_vi
 Download::Download(const DaemonProcess& proxy, std::string_view path, Protocol protocol,
                    int receive_buffer_bytes)
     : peer_(Connect(proxy, receive_buffer_bytes)) {
-  CHECK(peer_.Send(protocol == Protocol::kHttp
-                       ? fmt::format("GET {} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", path)
-                       : getfile::Get(path)));
+  CHECK(
+      peer_.Send(protocol == Protocol::kHttp
+                     ? fmt::format("GET {} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", path)
+                     : getfile::Get(path)));
 }
 
 bool Download::ReadTo(std::size_t n) {

@@ -66,8 +66,8 @@ class Download {
  public:
   enum class Protocol { kHttp, kGetfile };
 
-  Download(const DaemonProcess& proxy, std::string_view path,
-           Protocol protocol = Protocol::kHttp, int receive_buffer_bytes = 0);
+  Download(const DaemonProcess& proxy, std::string_view path, Protocol protocol = Protocol::kHttp,
+           int receive_buffer_bytes = 0);
 
   /// Waits until there are `n` bytes of the body, or the end.
   bool ReadTo(std::size_t n);

@@ -77,7 +77,7 @@ TEST_F(ProxyTest, StatusesOfTheOriginAreTranslated) {
     std::string path;
     std::string_view getfile;
     int http;
-  } cases[] = {{"/absent", getfile::kNotFound, 404},    {"/status/404", getfile::kNotFound, 404},
+  } cases[] = {{"/absent", getfile::kNotFound, 404},     {"/status/404", getfile::kNotFound, 404},
                {"/status/403", getfile::kNotFound, 403}, {"/status/410", getfile::kNotFound, 410},
                {"/status/500", getfile::kError, 502},    {"/status/503", getfile::kError, 502},
                {"/drop", getfile::kError, 502}};
@@ -208,7 +208,9 @@ TEST_F(ProxyTest, AnOriginThatCannotBeConnectedToIsAnError) {
 
 TEST_F(ProxyTest, BytesThatAreNoHttpAreAnError) {
   const std::vector<std::string> wrongs = {
-      "SSH-2.0-OpenSSH_9.2\r\n", "\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx",
+      "SSH-2.0-OpenSSH_9.2\r\n",
+      "\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx",
       "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\nx",
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"};
