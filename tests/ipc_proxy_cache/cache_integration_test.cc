@@ -61,7 +61,7 @@ class CacheTest : public ::testing::Test {
     return condition;
   }
 
-  const Machine machine_;
+  const Machine machine_{};
   NginxOrigin origin_{{.locations = kLocations}};
 };
 

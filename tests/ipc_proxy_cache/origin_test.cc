@@ -22,7 +22,8 @@ using ::testing::Not;
 using ::testing::StartsWith;
 
 std::string Ok(std::string_view body, std::string_view fields = "") {
-  return fmt::format("HTTP/1.1 200 OK\r\n{}Content-Length: {}\r\n\r\n{}", fields, body.size(), body);
+  return fmt::format("HTTP/1.1 200 OK\r\n{}Content-Length: {}\r\n\r\n{}", fields, body.size(),
+                     body);
 }
 
 /// What came of one fetch.
@@ -114,7 +115,8 @@ class OriginTest : public ::testing::Test {
 TEST_F(OriginTest, AnAnswerComesWithItsFieldsAndItsBytes) {
   FakeServer server({FakeServer::Answer(Ok("hello", "ETag: \"v1\"\r\nX-A: b\r\n"))});
   Recorder recorder;
-  Fetch(&recorder, {.url = Url(server, "/a%20b/../c"), .head = false, .fields = {"Range: bytes=2-"}});
+  Fetch(&recorder,
+        {.url = Url(server, "/a%20b/../c"), .head = false, .fields = {"Range: bytes=2-"}});
   EXPECT_TRUE(recorder.status.ok()) << recorder.status;
   EXPECT_EQ(recorder.heads, 1);
   EXPECT_EQ(recorder.head.code, 200);
@@ -207,8 +209,8 @@ TEST_F(OriginTest, OnlyHttpIsSpoken) {
 }
 
 std::string RedirectTo(std::string_view where) {
-  return fmt::format("HTTP/1.1 302 Found\r\nX-Old: 1\r\nLocation: {}\r\nContent-Length: 4\r\n\r\nover",
-                     where);
+  return fmt::format(
+      "HTTP/1.1 302 Found\r\nX-Old: 1\r\nLocation: {}\r\nContent-Length: 4\r\n\r\nover", where);
 }
 
 TEST_F(OriginTest, RedirectsAreFollowedAndOnlyTheLastAnswerIsSeen) {
