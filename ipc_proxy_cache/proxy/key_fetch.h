@@ -88,8 +88,6 @@ class KeyFetch final : private OriginSink,
   void BeginFetch(std::vector<std::string> fields);
   void Follow(std::uint64_t fill, std::uint64_t term);
   void ContinueAt(std::uint64_t offset);
-  CacheDecision Restricted(CacheDecision decision, const OriginHead& head,
-                           const OriginAnswer& answer) const;
   void HandleNotModified(const OriginHead& head, const OriginAnswer& answer);
   void HandleContent(const OriginHead& head, const OriginAnswer& answer);
   void HandleNegative(const OriginHead& head, const OriginAnswer& answer);
