@@ -206,7 +206,7 @@ void KeyFetch::OnAnswer(const Message& message) {
   owner_->AddFill(fill_, this);
   std::vector<std::string> conditions;
   if (lead->stale && stale_ != nullptr) {
-    if (const auto stored = DecodeStoredFields(stale_->fields())) {
+    if (const auto stored = DecodeForeignFields(stale_->fields())) {
       for (const auto& field : ConditionalFields(*stored)) {
         conditions.push_back(fmt::format("{}: {}", field.name, field.value));
       }
@@ -490,7 +490,7 @@ void KeyFetch::OnFillMessage(const Message& message) {
 void KeyFetch::HandleBegun(const Begun& begun) {
   auto object = owner_->link().view()->ObjectAt(begun.memfd, 0, key_);
   if (!object.ok()) return owner_->link().Break("a BEGUN without its object");
-  if (!DecodeStoredFields((*object)->fields())) {
+  if (!DecodeForeignFields((*object)->fields())) {
     // They are the leader's, not the cache's.
     owner_->link().Send(Leave{fill_});
     return PassOn();

@@ -106,7 +106,6 @@ class KeyFetch final : private OriginSink,
   void LookAgain();
   bool MayAsk() const;
   void Serve(const std::shared_ptr<const CachedObject>& object, const IndexEntry& entry);
-  void ServeGrowing();
   void ServeFailure();
   bool ServeStale();
   /// Each client fetches for itself; the first with the fetch of which `head` has come just now.
