@@ -55,7 +55,6 @@ class Front {
   void Post(std::size_t worker, std::function<void()> task) {
     workers_[worker]->Post(std::move(task));
   }
-  std::size_t worker_count() const { return workers_.size(); }
 
  private:
   Front(FrontOptions options, std::string metrics_prefix);

@@ -418,13 +418,12 @@ void Cache::Handle(PeerLink& link, Read& message) {
   fill_table_.HandleProgressRead(LinkId{link.id()}, FillId{message.fill}, loop_->now());
 }
 
-void Cache::Handle(PeerLink& link, Hits& message) {
+void Cache::Handle(PeerLink& /*link*/, Hits& message) {
   counters_.hits.Add(message.hits);
   counters_.stale.Add(message.stale);
   counters_.passed.Add(message.passed);
   counters_.bytes_saved.Add(message.bytes_saved);
   for (const KeyHash& hash : message.hashes) store_.policy().Touch(hash);
-  static_cast<void>(link);
 }
 
 // Messages: what a leader says.

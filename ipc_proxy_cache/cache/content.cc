@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <utility>
@@ -58,7 +59,7 @@ absl::StatusOr<PinnedContent> ReadPinned(const PinnedFile& file, std::uint64_t b
   PinnedContent content;
   ASSIGN_OR_RETURN(content.body, fs::ReadFile(file.file, bytes_max));
   const StoredFields fields{.status = 200,
-                            .date_unix_s = status.st_mtime,
+                            .date_unix_s = std::max<std::int64_t>(status.st_mtime, 0),
                             .content_type = getfile::MediaTypes::OfThisMachine().TypeOf(
                                 std::filesystem::path(file.file).filename().string()),
                             .last_modified = FormatHttpDate(status.st_mtime)};

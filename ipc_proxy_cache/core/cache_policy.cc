@@ -153,15 +153,6 @@ bool IsOfBody(std::string_view name) {
 
 }  // namespace
 
-absl::Status CachePolicyOptions::Validate() const {
-  for (const seconds value : {ttl, negative_ttl, stale_if_error}) {
-    if (value < kNone || value > kSecondsMax) {
-      return InvalidArgument("check the cache's times: each is between 0 and 2147483648 seconds");
-    }
-  }
-  return absl::OkStatus();
-}
-
 CacheDecision DecideCaching(const OriginAnswer& answer, const CachePolicyOptions& options) {
   const CacheControl control = ReadCacheControl(answer.fields);
   CacheDecision decision;
@@ -240,12 +231,6 @@ std::optional<std::string> RangeValidator(const StoredFieldsView& stored) {
   const auto modified = ParseFieldDate(stored.last_modified);
   if (modified && *modified < stored.date_unix_s) return std::string(stored.last_modified);
   return std::nullopt;
-}
-
-Revalidation JudgeRevalidation(int status) {
-  if (status == 304) return Revalidation::kConfirmed;
-  if (status == 200) return Revalidation::kReplaced;
-  return IsNegative(status) ? Revalidation::kGone : Revalidation::kFailed;
 }
 
 std::optional<Refreshed> Refresh(const StoredFieldsView& stored, const OriginAnswer& not_modified,

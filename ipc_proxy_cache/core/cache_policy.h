@@ -25,9 +25,6 @@ struct CachePolicyOptions {
   std::chrono::seconds ttl{60};            ///< freshness where the origin says nothing
   std::chrono::seconds negative_ttl{5};    ///< at most, for 404, 410, and 403 if it has a lifetime
   std::chrono::seconds stale_if_error{0};  ///< where the origin says nothing
-
-  /// kInvalidArgument if one is negative or above 2^31.
-  absl::Status Validate() const;
 };
 
 /// One answer to a GET. Times are seconds since 1970 on the clock of this machine.
@@ -77,14 +74,6 @@ std::vector<OwnedHttpField> ConditionalFields(const StoredFieldsView& stored);
 /// What If-Range may say (RFC 9110 section 13.1.5): a strong ETag, else a Last-Modified that is
 /// strong because Date is later (section 8.8.2.2), else nothing.
 std::optional<std::string> RangeValidator(const StoredFieldsView& stored);
-
-enum class Revalidation {
-  kConfirmed,  ///< 304; see Refresh()
-  kReplaced,   ///< 200: a new object
-  kGone,       ///< 404, 403, 410: what is stored is dropped
-  kFailed,     ///< anything else: stale within stale_if_error, if stale is allowed
-};
-Revalidation JudgeRevalidation(int status);
 
 /// What is stored, with the fields that a 304 brings (sections 3.2 and 4.3.4), and what holds now.
 struct Refreshed {

@@ -150,14 +150,6 @@ void FillTable::HandlePurge(std::string_view key) {
   by_key_.erase(it);
 }
 
-void FillTable::HandlePurgePrefix(std::string_view prefix) {
-  auto it = by_key_.lower_bound(prefix);
-  while (it != by_key_.end() && it->first.starts_with(prefix)) {
-    fills_.at(it->second).publish = false;
-    it = by_key_.erase(it);
-  }
-}
-
 std::optional<TimePoint> FillTable::NextDeadline() const {
   if (by_heard_.empty()) return std::nullopt;
   return links_.at(by_heard_.front()).heard + options_.silence_max;

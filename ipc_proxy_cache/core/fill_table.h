@@ -186,10 +186,9 @@ class FillTable {
   /// The link's connection has ended.
   void HandleLinkEnd(LinkId link);
 
-  /// Fills of this key, or of all keys with this prefix, go on for those who take part, and will
-  /// not be published. A later WANT begins a new one.
+  /// A fill of this key goes on for those who take part, and will not be published. A later WANT
+  /// begins a new one.
   void HandlePurge(std::string_view key);
-  void HandlePurgePrefix(std::string_view prefix);
 
   std::optional<TimePoint> NextDeadline() const;
   /// Replaces leaders that have become silent. Before this the shell handles what has arrived, so

@@ -167,6 +167,11 @@ absl::Status ValidateStoredFields(const StoredFieldsView& fields) {
   return absl::OkStatus();
 }
 
+std::optional<StoredFieldsView> DecodeForeignFields(std::string_view bytes) {
+  const auto fields = DecodeStoredFields(bytes);
+  return fields && ValidateStoredFields(*fields).ok() ? fields : std::nullopt;
+}
+
 StoredFields KeepFields(int status, std::int64_t received_unix_s,
                         std::span<const HttpField> fields) {
   StoredFields kept{.status = static_cast<std::uint16_t>(status),

@@ -57,8 +57,11 @@ std::optional<std::string> EncodeStoredFields(const StoredFieldsView& fields);
 std::optional<StoredFieldsView> DecodeStoredFields(std::string_view bytes);
 
 /// Whether the texts can stand in an answer: nothing in them ends a line or a field but what has
-/// to. For whoever takes a block from another process. kInvalidArgument if not.
+/// to. kInvalidArgument if not.
 absl::Status ValidateStoredFields(const StoredFieldsView& fields);
+
+/// Both: for whoever takes a block that another process may have made. Nothing if it is not one.
+std::optional<StoredFieldsView> DecodeForeignFields(std::string_view bytes);
 
 /// What is kept of an answer's head (RFC 9111 section 3.1): all but what concerns one connection,
 /// what is written anew for each client (Age, Date, Content-Length, Accept-Ranges, Server),

@@ -142,7 +142,7 @@ KeyFetch* CacheClient::FetchOf(const std::string& key) {
 
 std::shared_ptr<CacheClient::Answered> CacheClient::Prepare(
     const std::shared_ptr<const CachedObject>& object, std::shared_ptr<ObjectGrowth> growth) {
-  const auto stored = DecodeStoredFields(object->fields());
+  const auto stored = DecodeForeignFields(object->fields());
   if (!stored) return nullptr;
   auto answered = std::make_shared<Answered>();
   answered->object = object;

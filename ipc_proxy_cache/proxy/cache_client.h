@@ -34,8 +34,7 @@ class CacheClient final : private ProxyLink::Owner,
   using Answer = std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>>;
 
   /// All pointers must outlive it. `ask_origin`: what is not there is fetched; else it is not
-  /// found.
-  /// `by_copies`: content of hits comes through segments.
+  /// found. `by_copies`: content of hits comes through segments.
   CacheClient(net::EventLoop* loop, const OriginAccess* access, ProxyLink::Options options,
               SharedSegments* segments, bool ask_origin, bool by_copies);
   ~CacheClient() override;

@@ -65,7 +65,7 @@ void CopiedBody::AskForMore() {
 }
 
 void CopiedBody::TakeCopied(std::uint64_t offset, std::span<const std::byte> bytes) {
-  // Of another place, if the client's range was another one: there are no such clients yet.
+  // Of another place: it was asked for before AdvanceTo() went elsewhere.
   if (offset != end()) return;
   buffer_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (bytes.empty()) failed_ = true;  // it is shorter than its record says

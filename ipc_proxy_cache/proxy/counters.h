@@ -26,8 +26,7 @@ struct alignas(64) ProxyCounters {
   Counter origin_fetches;
   Counter origin_failures;  ///< no answer, or one that broke off
   Counter origin_bytes;     ///< of bodies
-  Counter links_made;
-  Counter links_broken;  ///< by packets that nobody would send
+  Counter links_broken;     ///< by packets that nobody would send
   std::atomic<bool> linked{false};
 };
 

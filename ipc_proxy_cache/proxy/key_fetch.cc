@@ -22,8 +22,10 @@ constexpr std::uint64_t kStageBytes = 256U << 10U;
 constexpr std::uint64_t kDiscardMax = 64U << 10U;
 constexpr std::uint64_t kRecordBytesMax =
     sizeof(RecordHeader) + kKeyBytesMax + kStoredFieldsBytesMax + kRecordAlignment;
-/// Stands for "the origin says nothing"; the cache knows its own --ttl.
-constexpr seconds kUnsaid{(std::int64_t{1} << 31U) - 1};
+/// Stands for "the origin says nothing"; the cache knows its own --ttl. So far above what an origin
+/// can say (2^31 s) that it stays there when Restrict() takes an age of a redirect off it.
+constexpr seconds kUnsaid{std::int64_t{1} << 40U};
+constexpr seconds kSaidMax{std::int64_t{1} << 31U};
 constexpr std::int64_t kSecond_ns = 1'000'000'000;
 
 CachePolicyOptions PolicyOptions() {
@@ -38,13 +40,26 @@ Freshness FreshnessOf(const CacheDecision& decision, std::int64_t now_ns) {
   freshness.age_zero_ns = std::max<std::int64_t>(now_ns - age_ns, 0);
   if (decision.storing != Storing::kStore) {
     freshness.lifetime_ns = 0;
-  } else if (decision.lifetime != kUnsaid) {
+  } else if (decision.lifetime <= kSaidMax) {
     freshness.lifetime_ns =
         std::max<std::int64_t>(decision.lifetime.count() * kSecond_ns - before_zero_ns, 0);
   }
   freshness.stale_ns = decision.stale_while_revalidate.count() * kSecond_ns;
   freshness.must_revalidate = decision.must_revalidate;
   return freshness;
+}
+
+/// What the redirects on the way to an answer leave of a decision on it.
+CacheDecision Restricted(CacheDecision decision, const OriginHead& head,
+                         const OriginAnswer& answer) {
+  for (const AnswerHead& redirect : head.redirects) {
+    const std::vector<HttpField> fields = FieldsOf(redirect.fields);
+    OriginAnswer one = answer;
+    one.status = redirect.code;
+    one.fields = fields;
+    decision = Restrict(decision, DecideCaching(one, PolicyOptions()));
+  }
+  return decision;
 }
 
 }  // namespace
@@ -191,7 +206,7 @@ void KeyFetch::OnAnswer(const Message& message) {
   owner_->AddFill(fill_, this);
   std::vector<std::string> conditions;
   if (lead->stale && stale_ != nullptr) {
-    if (const auto stored = DecodeStoredFields(stale_->fields())) {
+    if (const auto stored = DecodeForeignFields(stale_->fields())) {
       for (const auto& field : ConditionalFields(*stored)) {
         conditions.push_back(fmt::format("{}: {}", field.name, field.value));
       }
@@ -257,21 +272,9 @@ void KeyFetch::OnHead(const OriginHead& head) {
   if (head.code == 304 && conditional_) return HandleNotModified(head, answer);
   fetching_ = Fetching::kDiscarding;
   failure_code_ = 502;
-  if (getfile::NearestStatus(head.code) == AnswerStatus::kFileNotFound)
+  if (getfile::NearestStatus(head.code) == AnswerStatus::kFileNotFound) {
     HandleNegative(head, answer);
-}
-
-/// What the redirects on the way to an answer leave of a decision on it.
-CacheDecision KeyFetch::Restricted(CacheDecision decision, const OriginHead& head,
-                                   const OriginAnswer& answer) const {
-  for (const AnswerHead& redirect : head.redirects) {
-    const std::vector<HttpField> fields = FieldsOf(redirect.fields);
-    OriginAnswer one = answer;
-    one.status = redirect.code;
-    one.fields = fields;
-    decision = Restrict(decision, DecideCaching(one, PolicyOptions()));
   }
-  return decision;
 }
 
 void KeyFetch::HandleNegative(const OriginHead& head, const OriginAnswer& answer) {
@@ -487,7 +490,7 @@ void KeyFetch::OnFillMessage(const Message& message) {
 void KeyFetch::HandleBegun(const Begun& begun) {
   auto object = owner_->link().view()->ObjectAt(begun.memfd, 0, key_);
   if (!object.ok()) return owner_->link().Break("a BEGUN without its object");
-  if (!DecodeStoredFields((*object)->fields())) {
+  if (!DecodeForeignFields((*object)->fields())) {
     // They are the leader's, not the cache's.
     owner_->link().Send(Leave{fill_});
     return PassOn();

@@ -88,8 +88,6 @@ class KeyFetch final : private OriginSink,
   void BeginFetch(std::vector<std::string> fields);
   void Follow(std::uint64_t fill, std::uint64_t term);
   void ContinueAt(std::uint64_t offset);
-  CacheDecision Restricted(CacheDecision decision, const OriginHead& head,
-                           const OriginAnswer& answer) const;
   void HandleNotModified(const OriginHead& head, const OriginAnswer& answer);
   void HandleContent(const OriginHead& head, const OriginAnswer& answer);
   void HandleNegative(const OriginHead& head, const OriginAnswer& answer);
@@ -108,7 +106,6 @@ class KeyFetch final : private OriginSink,
   void LookAgain();
   bool MayAsk() const;
   void Serve(const std::shared_ptr<const CachedObject>& object, const IndexEntry& entry);
-  void ServeGrowing();
   void ServeFailure();
   bool ServeStale();
   /// Each client fetches for itself; the first with the fetch of which `head` has come just now.

@@ -32,8 +32,8 @@ struct ObjectGrowth {
 };
 
 /// An object in the cache's memory as clients get it: one that is filled has a body for each of
-/// them, one that is whole may have one for all. What is mapped
-/// stays readable whatever becomes of the cache. Belongs to the worker's thread.
+/// them, one that is whole may have one for all. What is mapped stays readable whatever becomes of
+/// the cache. Belongs to the worker's thread.
 class ObjectBody final : public getfile::Body {
  public:
   /// `growth`: null for an object that is whole. `access` must outlive it.

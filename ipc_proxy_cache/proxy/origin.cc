@@ -192,6 +192,7 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
       head_whole_ = false;
       return true;
     }
+    if (head_whole_) return true;  // a trailer, of a body without bytes or of a redirect
     if (line == "\r\n" || line == "\n") {
       head_whole_ = true;
       return true;

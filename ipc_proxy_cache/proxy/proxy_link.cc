@@ -108,7 +108,6 @@ void ProxyLink::HandleWelcome(const Welcome& welcome, UniqueFd index) {
   view_.emplace(*std::move(reader));
   heard_ = loop_->now();
   pause_ = kPauseMin;
-  counters_->links_made.Add();
   counters_->linked = true;
   spdlog::debug("link {} to the cache", welcome.link);
 }

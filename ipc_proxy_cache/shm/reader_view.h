@@ -34,7 +34,6 @@ class CachedObject {
   /// What is there now of the body; grows while it is filled. Ask again after each turn of the
   /// worker's loop: a small object may have moved into the worker's own memory.
   std::span<const std::byte> Body() const { return record_.Body(); }
-  bool complete() const { return record_.Filled() == record_.body_bytes(); }
 
   /// Where sendfile(2) may take bytes of the body.
   struct File {

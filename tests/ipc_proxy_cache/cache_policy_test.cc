@@ -356,13 +356,6 @@ TEST(DecideCaching, AHeadThatIsTooLargePasses) {
   EXPECT_EQ(decision.storing, kPass);
 }
 
-TEST(CachePolicyOptions, RefuseTimesOutOfBounds) {
-  EXPECT_TRUE(CachePolicyOptions{}.Validate().ok());
-  EXPECT_FALSE(CachePolicyOptions{.ttl = seconds(-1)}.Validate().ok());
-  EXPECT_FALSE(CachePolicyOptions{.negative_ttl = seconds(2147483649)}.Validate().ok());
-  EXPECT_FALSE(CachePolicyOptions{.stale_if_error = seconds(-1)}.Validate().ok());
-}
-
 TEST(Restrict, AllowsWhatTheAnswerAndItsRedirectAllow) {
   const CacheDecision answer =
       Decide(200, "Age: 10\nCache-Control: max-age=60, stale-if-error=9, stale-while-revalidate=1");
@@ -411,18 +404,6 @@ TEST(RangeValidator, IsStrongOrMissing) {
   EXPECT_EQ(RangeValidator(View(Stored("Last-Modified: " + now))), std::nullopt)
       << "it may have changed twice in that second";
   EXPECT_EQ(RangeValidator(View(Stored("Last-Modified: yesterday"))), std::nullopt);
-}
-
-/// Section 4.3.3.
-TEST(JudgeRevalidation, KnowsWhatBecomesOfTheStoredObject) {
-  EXPECT_EQ(JudgeRevalidation(304), Revalidation::kConfirmed);
-  EXPECT_EQ(JudgeRevalidation(200), Revalidation::kReplaced);
-  for (const int status : {403, 404, 410}) {
-    EXPECT_EQ(JudgeRevalidation(status), Revalidation::kGone);
-  }
-  for (const int status : {0, 206, 301, 400, 401, 412, 429, 500, 502, 503, 504}) {
-    EXPECT_EQ(JudgeRevalidation(status), Revalidation::kFailed);
-  }
 }
 
 std::optional<Refreshed> RefreshBy(const StoredFields& stored, std::string_view lines,

@@ -393,21 +393,6 @@ TEST_F(FillTableTest, PurgedNegativeAnswerIsNotPublished) {
   EXPECT_THAT(Actions(), ElementsAre("CloseFill f1 negative", "1: Ended f1 negative"));
 }
 
-TEST_F(FillTableTest, PurgeByPrefixMeetsAllKeysThatBeginWithItAndNoOthers) {
-  const std::vector<std::string_view> keys = {"a", "b", "b/", "b/1", "b/1/2", "b0", "c"};
-  for (const std::string_view key : keys) Want(kA, key);
-  table_.HandlePurgePrefix("b/");
-  std::vector<std::string_view> purged;
-  for (std::uint64_t fill = 1; fill <= keys.size(); ++fill) {
-    const auto led = table_.FindLed(kA, FillId{fill}, kFirst);
-    ASSERT_TRUE(led);
-    if (!led->publish) purged.push_back(led->key);
-  }
-  EXPECT_THAT(purged, ElementsAre("b/", "b/1", "b/1/2"));
-  table_.HandlePurgePrefix("");
-  EXPECT_FALSE(table_.FindLed(kA, FillId{7}, kFirst)->publish);
-}
-
 TEST_F(FillTableTest, FillsAndPartsInFillsAreBounded) {
   FillTable::Options options;
   options.fills_max = 3;
