@@ -257,8 +257,9 @@ void KeyFetch::OnHead(const OriginHead& head) {
   if (head.code == 304 && conditional_) return HandleNotModified(head, answer);
   fetching_ = Fetching::kDiscarding;
   failure_code_ = 502;
-  if (getfile::NearestStatus(head.code) == AnswerStatus::kFileNotFound)
+  if (getfile::NearestStatus(head.code) == AnswerStatus::kFileNotFound) {
     HandleNegative(head, answer);
+  }
 }
 
 /// What the redirects on the way to an answer leave of a decision on it.
