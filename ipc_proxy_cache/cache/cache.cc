@@ -422,6 +422,8 @@ void Cache::Handle(PeerLink& /*link*/, Hits& message) {
   counters_.hits.Add(message.hits);
   counters_.stale.Add(message.stale);
   counters_.passed.Add(message.passed);
+  counters_.misses.Add(message.coalesced);
+  counters_.coalesced.Add(message.coalesced);
   counters_.bytes_saved.Add(message.bytes_saved);
   for (const KeyHash& hash : message.hashes) store_.policy().Touch(hash);
 }

@@ -509,6 +509,7 @@ struct Hits {
   std::uint64_t hits = 0;
   std::uint64_t stale = 0;
   std::uint64_t passed = 0;
+  std::uint64_t coalesced = 0;  ///< further requests of this link for what it led or followed
   std::uint64_t bytes_saved = 0;
   std::vector<KeyHash> hashes{};  ///< of keys that were hit, in their order; the policy's input
 
@@ -517,6 +518,7 @@ struct Hits {
     codec.Size(self.hits);
     codec.Size(self.stale);
     codec.Size(self.passed);
+    codec.Size(self.coalesced);
     codec.Size(self.bytes_saved);
     codec.List(self.hashes, kHashesMax, [&](auto& hash) {
       codec.Number(hash.low);

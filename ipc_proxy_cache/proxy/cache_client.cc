@@ -175,6 +175,9 @@ getfile::LookupResult CacheClient::AnswerWith(const Answered& answered, Served s
   access_->counters->served[static_cast<std::size_t>(served)].Add();
   if (served == Served::kHit || served == Served::kStale) {
     CountHit(*answered.object, served == Served::kStale);
+  } else if (served == Served::kCoalesced) {
+    hits_.bytes_saved += answered.object->body_bytes();
+    if (!armed()) loop_->Arm(this, loop_->now() + kAliveInterval);
   }
   answer_fields_.assign("X-Cache: ");
   answer_fields_.append(kServedNames[static_cast<std::size_t>(served)]).append("\r\n");
@@ -207,11 +210,11 @@ void CacheClient::CountHit(const CachedObject& object, bool stale) {
 }
 
 void CacheClient::SendHits() {
-  if (hits_.hits + hits_.stale + hits_.passed == 0) return;
+  if (hits_.hits + hits_.stale + hits_.passed + hits_.coalesced + hits_.bytes_saved == 0) return;
   Message message(std::move(hits_));
   link_.Send(message);
   hits_ = std::move(std::get<Hits>(message));  // its room is used again
-  hits_.hits = hits_.stale = hits_.passed = hits_.bytes_saved = 0;
+  hits_.hits = hits_.stale = hits_.passed = hits_.coalesced = hits_.bytes_saved = 0;
   hits_.hashes.clear();
 }
 

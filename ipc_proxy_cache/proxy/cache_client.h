@@ -59,6 +59,7 @@ class CacheClient final : private ProxyLink::Owner,
   /// For clients to come, unless that is under way.
   void Revalidate(const std::string& key, const std::shared_ptr<const CachedObject>& object);
   void CountPassed(std::size_t requests) { hits_.passed += requests; }
+  void CountCoalesced() { ++hits_.coalesced; }
   bool ask_origin() const { return ask_origin_; }
   /// An answer from `object`, or nothing if its record has no fields of ours. `body` may be shared
   /// by whoever is told at once.

@@ -250,7 +250,7 @@ void KeyFetch::ContinueAt(std::uint64_t offset) {
   const auto stored = DecodeStoredFields(object_->fields());
   const auto validator = stored ? RangeValidator(*stored) : std::nullopt;
   if (!validator) return SendEnd(Outcome::kBroken);
-  continuing_ = true;
+  continued_validator_ = *validator;
   BeginFetch({fmt::format("Range: bytes={}-", offset), "If-Range: " + *validator});
 }
 
@@ -260,10 +260,10 @@ void KeyFetch::OnHead(const OriginHead& head) {
                             .fields = fields,
                             .requested_unix_s = asked_unix_s_,
                             .received_unix_s = std::time(nullptr)};
-  if (continuing_) {
+  if (continued_validator_) {
     const auto range = RangeOf(fields);
-    const bool same =
-        head.code == 206 && range && range->first == sent_ && range->length == length_;
+    const bool same = head.code == 206 && IsOfVersion(fields, *continued_validator_) && range &&
+                      range->first == sent_ && range->length == length_;
     fetching_ = same ? Fetching::kStreaming : Fetching::kNothing;
     if (!same) SendEnd(Outcome::kBroken);
     return;
@@ -481,7 +481,8 @@ void KeyFetch::OnFillMessage(const Message& message) {
   if (const auto* promote = std::get_if<Promote>(&message)) {
     state_ = State::kLeading;
     term_ = promote->term;
-    ended_ = continuing_ = conditional_ = false;
+    ended_ = conditional_ = false;
+    continued_validator_.reset();
     if (growth_ != nullptr) return ContinueAt(promote->offset);
     BeginFetch({});
   }
@@ -551,9 +552,12 @@ void KeyFetch::Resolve(const Place& place) {
 }
 
 Served KeyFetch::NextLabel() {
+  const bool first = !std::exchange(labelled_, true);
   // One request had it fetched; the others of this worker came along.
-  if (label_ == Served::kMiss && std::exchange(labelled_, true)) return Served::kCoalesced;
-  return label_;
+  const Served label = label_ == Served::kMiss && !first ? Served::kCoalesced : label_;
+  // The cache knows of one request of each worker.
+  if (label == Served::kCoalesced && !first) owner_->CountCoalesced();
+  return label;
 }
 
 void KeyFetch::Serve(const std::shared_ptr<const CachedObject>& object, const IndexEntry& entry) {

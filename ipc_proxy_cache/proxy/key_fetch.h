@@ -139,7 +139,7 @@ class KeyFetch final : private OriginSink,
 
   Fetching fetching_ = Fetching::kNothing;
   bool conditional_ = false;
-  bool continuing_ = false;
+  std::optional<std::string> continued_validator_;
   std::int64_t asked_unix_s_ = 0;
   int failure_code_ = 502;  ///< for clients, should the fetch fail
   int negative_code_ = 0;   ///< 404, 403, 410, if that is the answer

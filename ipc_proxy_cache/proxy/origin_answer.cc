@@ -40,6 +40,12 @@ std::optional<ContentRange> RangeOf(std::span<const HttpField> fields) {
   return ContentRange{*first, *length};
 }
 
+bool IsOfVersion(std::span<const HttpField> fields, std::string_view validator) {
+  const bool is_etag = validator.starts_with('"');
+  const auto said = FindField(fields, is_etag ? "etag" : "last-modified");
+  return said && *said == validator;
+}
+
 getfile::ContentFields ContentFieldsOf(const StoredFieldsView& stored) {
   getfile::ContentFields fields;
   fields.content_type = stored.content_type;

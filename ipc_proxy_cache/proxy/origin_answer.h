@@ -27,6 +27,10 @@ struct ContentRange {
 };
 std::optional<ContentRange> RangeOf(std::span<const HttpField> fields);
 
+/// Whether the 206 with `fields` is of the version that `validator` names: it says the same itself.
+/// If-Range alone is not enough, an origin may not know it.
+bool IsOfVersion(std::span<const HttpField> fields, std::string_view validator);
+
 /// What is stored, as the front gives it to clients.
 getfile::ContentFields ContentFieldsOf(const StoredFieldsView& stored);
 

@@ -65,6 +65,7 @@ std::shared_ptr<OriginBody> OriginBody::Continue(const OriginAccess* access, std
                       .fields = {fmt::format("Range: bytes={}-", first), "If-Range: " + validator}},
                      nullptr));
   body->continued_length_ = length;
+  body->continued_validator_ = validator;
   body->position_ = first;
   body->Begin();
   return body;
@@ -105,9 +106,10 @@ void OriginBody::OnHead(const OriginHead& head) {
 }
 
 void OriginBody::HandleContinuation(const OriginHead& head) {
-  const auto range = RangeOf(FieldsOf(head.fields));
-  if (head.code == 206 && range && range->first == position_ &&
-      range->length == *continued_length_) {
+  const std::vector<HttpField> fields = FieldsOf(head.fields);
+  const auto range = RangeOf(fields);
+  if (head.code == 206 && IsOfVersion(fields, continued_validator_) && range &&
+      range->first == position_ && range->length == *continued_length_) {
     state_ = State::kStreaming;
     return;
   }

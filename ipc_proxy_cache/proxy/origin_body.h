@@ -78,6 +78,7 @@ class OriginBody final : public getfile::Body,
   OriginRequest request_;
   getfile::LookupSink* sink_;
   std::optional<std::uint64_t> continued_length_;  ///< of the whole, if this is a rest
+  std::string continued_validator_;                ///< of its version
   State state_ = State::kAsking;
   int code_ = 0;
   std::uint64_t discarded_ = 0;

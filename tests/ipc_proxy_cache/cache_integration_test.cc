@@ -43,11 +43,18 @@ location /revalidate-later/ {
   alias $files/;
   add_header Cache-Control "max-age=0, stale-while-revalidate=3600";
 }
+location /stale/ { alias $files/; add_header Cache-Control "max-age=0"; }
 location /if-error/ { alias $files/; add_header Cache-Control "max-age=0, stale-if-error=3600"; }
 location /must/ {
   alias $files/;
   add_header Cache-Control "max-age=0, must-revalidate, stale-if-error=3600";
 }
+location = /moved/no-store { add_header Cache-Control "no-store"; return 302 /kept/a; }
+location = /moved/unsaid { return 302 /kept/a; }
+location = /moved/kept { add_header Cache-Control "max-age=3600"; return 302 /kept/a; }
+location = /moved/for-good { return 301 /kept/a; }
+location = /moved/second { add_header Cache-Control "max-age=1"; return 301 /kept/a; }
+location = /moved/twice { return 301 /moved/no-store; }
 )";
 
 class CacheTest : public ::testing::Test {
@@ -80,8 +87,9 @@ TEST_P(CacheSizesTest, WhatOneProxyHasFetchedBothServe) {
   const auto second = machine_.LinkedProxy(origin_.url());
   // A segment of z bytes carries z - 64: of the smallest, 760, and of 64 KiB, 65 472. Up to 16 KiB
   // a body is copied, up to 256 KiB it shares a chunk.
-  for (const std::size_t size : {0U, 1U, 560U, 759U, 760U, 761U, 16'384U, 16'385U, 65'471U, 65'472U,
-                                 65'473U, 262'143U, 262'144U, 262'145U, 1'000'001U, 16U << 20U}) {
+  for (const std::size_t size :
+       {0U, 1U, 560U, 759U, 760U, 761U, 16'383U, 16'384U, 16'385U, 65'471U, 65'472U, 65'473U,
+        65'536U, 262'143U, 262'144U, 262'145U, 1U << 20U, (1U << 20U) + 1, 16U << 20U}) {
     const std::string content = Content(size, static_cast<unsigned>(size) + 1);
     const std::string path = fmt::format("/kept/{}", size);
     origin_.Write(std::to_string(size), content);
@@ -96,11 +104,12 @@ TEST_P(CacheSizesTest, WhatOneProxyHasFetchedBothServe) {
     }
     EXPECT_EQ(origin_.Fetches(path), 1U) << size;
   }
-  EXPECT_EQ(machine_.Status()["objects"], 16);
+  EXPECT_EQ(machine_.Status()["objects"], 19);
 }
 
 INSTANTIATE_TEST_SUITE_P(Channels, CacheSizesTest,
                          ::testing::Values(Channel{"ZeroCopy", {}},
+                                           Channel{"Sendfile", {"--sendfile"}},
                                            Channel{"OneSmallestSegment", {"-n", "1", "-z", "824"}},
                                            Channel{"OneSegment", {"-n", "1", "-z", "65536"}},
                                            Channel{"SmallestSegments", {"-n", "91", "-z", "824"}}),
@@ -247,6 +256,33 @@ TEST_F(CacheTest, WhereTheOriginSaysNothingTheOptionDecides) {
   EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT");
 }
 
+TEST_F(CacheTest, AnAnswerIsKeptNoLongerThanTheRedirectToItAllows) {
+  origin_.Write("a", "hello");
+  const auto cache = machine_.Cache();
+  const auto proxy = machine_.LinkedProxy(origin_.url());
+  const struct {
+    std::string path;
+    const char* second;  ///< X-Cache of a second request
+    std::size_t fetches;
+  } cases[] = {{"/moved/no-store", "PASS", 2},
+               {"/moved/unsaid", "MISS", 2},
+               {"/moved/twice", "PASS", 2},
+               {"/moved/kept", "HIT", 1},
+               {"/moved/for-good", "HIT", 1}};
+  for (const auto& wanted : cases) {
+    EXPECT_EQ(Http(*proxy, wanted.path).body, "hello") << wanted.path;
+    const HttpReply second = Http(*proxy, wanted.path);
+    EXPECT_EQ(second.body, "hello") << wanted.path;
+    EXPECT_EQ(second.Field("X-Cache"), wanted.second) << wanted.path;
+    EXPECT_EQ(origin_.Fetches(wanted.path), wanted.fetches) << wanted.path;
+  }
+  // The file itself could be kept for an hour.
+  EXPECT_EQ(Http(*proxy, "/moved/second").Field("X-Cache"), "MISS");
+  EXPECT_TRUE(Eventually(kDeadline, "it is stale",
+                         [&] { return Http(*proxy, "/moved/second").Field("X-Cache") != "HIT"; }));
+  EXPECT_NE(LastCondition("/moved/second"), "-") << "it was kept, and is revalidated";
+}
+
 TEST_F(CacheTest, RevalidationKeepsWhatIsTheSameAndReplacesWhatIsNot) {
   origin_.Write("a", "hello");
   const auto cache = machine_.Cache();
@@ -315,6 +351,27 @@ TEST_F(CacheTest, StaleIfErrorServesWhatIsThereWhileTheOriginIsAway) {
   const HttpReply again = Http(*first, "/if-error/a");
   EXPECT_EQ(again.body, "hello");
   EXPECT_NE(again.Field("X-Cache"), "STALE");
+}
+
+TEST_F(CacheTest, WhoNeverAsksTheOriginServesWhatIsStaleUnlessThatIsForbidden) {
+  origin_.Write("a", "hello");
+  const auto cache = machine_.Cache();
+  const auto asking = machine_.LinkedProxy(origin_.url());
+  const auto classic = machine_.LinkedProxy(origin_.url(), {"--on-miss", "not-found"});
+  for (const char* const path : {"/stale/a", "/must/a", "/ask/a", "/kept/a"}) {
+    EXPECT_EQ(Http(*asking, path).body, "hello");
+  }
+  const std::size_t fetches = origin_.Log().size();
+  for (int i = 0; i < 2; ++i) {
+    const HttpReply stale = Http(*classic, "/stale/a");
+    EXPECT_EQ(stale.body, "hello");
+    EXPECT_EQ(stale.Field("X-Cache"), "STALE");
+    EXPECT_EQ(Http(*classic, "/must/a").code, 404);
+    EXPECT_EQ(Http(*classic, "/ask/a").code, 404);
+    EXPECT_EQ(Http(*classic, "/kept/a").Field("X-Cache"), "HIT");
+  }
+  EXPECT_EQ(origin_.Log().size(), fetches);
+  EXPECT_EQ(OriginFetches(*classic), 0);
 }
 
 TEST_F(CacheTest, WhatIsNotThereIsRememberedForAWhileAndErrorsNever) {

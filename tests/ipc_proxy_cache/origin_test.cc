@@ -179,8 +179,21 @@ INSTANTIATE_TEST_SUITE_P(
                       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
                       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
                       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nhello\r\n",
-                      "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "GETFILE OK 5\r\n\r\nhello",
-                      "SSH-2.0-OpenSSH\r\n"));
+                      "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+                      "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nhello",
+                      "HTTP/1.1 200 OK\r\nContent-Length: 5x\r\n\r\nhello",
+                      "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello",
+                      "HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\nhello",
+                      "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nhello",
+                      "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nContent-Length: 5\r\n\r\nhello",
+                      "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nhello",
+                      "GETFILE OK 5\r\n\r\nhello", "SSH-2.0-OpenSSH\r\n"));
+
+TEST_F(OriginTest, ALengthThatIsSaidTwiceIsOne) {
+  const Recorder recorder = Fetched(Ok("hello", "content-length:  5 \r\n"));
+  EXPECT_TRUE(recorder.status.ok()) << recorder.status;
+  EXPECT_EQ(recorder.body, "hello");
+}
 
 TEST_F(OriginTest, AHeadOfMoreThan64KiBIsRefused) {
   std::string fields;
@@ -219,7 +232,25 @@ TEST_F(OriginTest, RedirectsAreFollowedAndOnlyTheLastAnswerIsSeen) {
   Fetch(&recorder, {.url = Url(server), .head = false, .fields = {}});
   EXPECT_TRUE(recorder.status.ok()) << recorder.status;
   EXPECT_EQ(recorder.heads, 1);
+  EXPECT_EQ(recorder.head.code, 200);
   EXPECT_EQ(recorder.head.fields, "Content-Length: 5\r\n");
+  EXPECT_EQ(recorder.body, "found");
+}
+
+TEST_F(OriginTest, TheHeadsOfRedirectsAreHandedOnInTheirOrder) {
+  FakeServer server({FakeServer::Answer("HTTP/1.1 103 Early Hints\r\nX-Hint: 1\r\n\r\n"
+                                        "HTTP/1.1 301 M\r\nLocation: /b\r\nContent-Length: 0\r\n"
+                                        "Cache-Control: max-age=5\r\n\r\n"),
+                     FakeServer::Answer(RedirectTo("/c")), FakeServer::Answer(Ok("found"))});
+  Recorder recorder;
+  Fetch(&recorder, {.url = Url(server), .head = false, .fields = {}});
+  EXPECT_TRUE(recorder.status.ok()) << recorder.status;
+  ASSERT_EQ(recorder.head.redirects.size(), 2U);
+  EXPECT_EQ(recorder.head.redirects[0].code, 301);
+  EXPECT_EQ(recorder.head.redirects[0].fields,
+            "Location: /b\r\nContent-Length: 0\r\nCache-Control: max-age=5\r\n");
+  EXPECT_EQ(recorder.head.redirects[1].code, 302);
+  EXPECT_EQ(recorder.head.redirects[1].fields, "X-Old: 1\r\nLocation: /c\r\nContent-Length: 4\r\n");
   EXPECT_EQ(recorder.body, "found");
 }
 

@@ -319,7 +319,7 @@ class Torture : public ::testing::Test {
     for (std::size_t i = 0; i < lease_.size(); ++i) hosts_.push_back(lease_.address(i));
     StartCache();
     const std::vector<std::vector<std::string>> forms = {
-        {}, {}, {"-n", "1", "-z", "824"}, {"-n", "8", "-z", "8192"}};
+        {}, {"--sendfile"}, {"-n", "1", "-z", "824"}, {"-n", "8", "-z", "8192"}};
     for (std::size_t i = 0; i < forms.size(); ++i) {
       std::vector<std::string> flags = forms[i];
       flags.insert(flags.end(),
