@@ -97,16 +97,17 @@ absl::StatusOr<std::unique_ptr<Cache>> Cache::Create(const CacheOptions& options
                                                      net::EventLoop* loop) {
   ASSIGN_OR_RETURN(const HashSecret secret, RandomHashSecret());
   ASSIGN_OR_RETURN(Store store, Store::Create(options.memory_bytes, secret));
-  std::unique_ptr<Cache> cache(new Cache(options, loop, std::move(store)));
+  TinyLfu policy(store.layout().geometry().PolicyCapacity());
+  std::unique_ptr<Cache> cache(new Cache(options, loop, std::move(store), std::move(policy)));
   cache->UpdateGauges();
   return cache;
 }
 
-Cache::Cache(const CacheOptions& options, net::EventLoop* loop, Store store)
+Cache::Cache(const CacheOptions& options, net::EventLoop* loop, Store store, TinyLfu policy)
     : options_(options),
       loop_(loop),
       fill_table_(FillTable::Options{}),
-      store_(std::move(store), TinyLfu(store.layout().geometry().PolicyCapacity())) {}
+      store_(std::move(store), std::move(policy)) {}
 
 Cache::~Cache() {
   if (deferred_) loop_->CancelDefer(this);

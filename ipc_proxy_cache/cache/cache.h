@@ -47,7 +47,7 @@ class Cache final : private net::EventLoop::Watcher,
   /// REQUIRES: `options` are valid; `loop` outlives the cache.
   static absl::StatusOr<std::unique_ptr<Cache>> Create(const CacheOptions& options,
                                                        net::EventLoop* loop);
-  ~Cache();
+  ~Cache() override;
 
   /// Accepts links there from now on.
   absl::Status Listen(LinkListener listener);
@@ -89,7 +89,7 @@ class Cache final : private net::EventLoop::Watcher,
     Want want;
   };
 
-  Cache(const CacheOptions& options, net::EventLoop* loop, Store store);
+  Cache(const CacheOptions& options, net::EventLoop* loop, Store store, TinyLfu policy);
 
   // Events.
   void OnEvents(std::uint32_t events) override;

@@ -13,8 +13,8 @@
 namespace ds::ipc_proxy_cache {
 namespace {
 
-/// A purge by prefix looks at every object.
-constexpr auto kPatience = std::chrono::seconds(30);
+/// For one answer; a purge by prefix looks at every object.
+constexpr auto kPatience = std::chrono::seconds(5);
 
 }  // namespace
 

@@ -36,7 +36,7 @@ class PacketChannel final : private net::EventLoop::Watcher {
   /// `peer` is who is at the other end. `socket` is non-blocking and connected.
   PacketChannel(net::EventLoop* loop, UniqueFd socket, Sender peer, Receiver* receiver,
                 std::size_t queue_max = kQueueMax);
-  ~PacketChannel();
+  ~PacketChannel() override;
   PacketChannel(const PacketChannel&) = delete;
   PacketChannel& operator=(const PacketChannel&) = delete;
 

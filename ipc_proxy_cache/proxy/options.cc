@@ -1,6 +1,9 @@
 #include "ipc_proxy_cache/proxy/options.h"
 
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <fmt/format.h>
 
@@ -16,6 +19,13 @@ absl::Status ProxyOptions::Validate() const {
   struct stat info {};
   if (::stat(temp_folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
     return InvalidArgument(fmt::format("--temp-dir \"{}\": no such folder", temp_folder));
+  }
+  if (!ca_file.empty() && ::access(ca_file.c_str(), R_OK) != 0) {
+    return InvalidArgument(fmt::format("--origin-ca \"{}\": cannot be read", ca_file));
+  }
+  if (cache_socket.size() >= sizeof sockaddr_un{}.sun_path) {
+    return InvalidArgument(
+        fmt::format("--cache-socket: longer than {} bytes", sizeof sockaddr_un{}.sun_path - 1));
   }
   return absl::OkStatus();
 }

@@ -65,6 +65,8 @@ absl::StatusOr<OriginUrl> OriginUrl::Parse(const std::string& text) {
   if (curl_url_set(url.get(), CURLUPART_URL, whole.c_str(), CURLU_PATH_AS_IS) != CURLUE_OK) {
     return refuse("not a URL");
   }
+  // libcurl would take the first segment of the path for a host that is missing.
+  if (whole.find(":///") != std::string::npos) return refuse("no host");
   const std::string scheme = PartOf(url, CURLUPART_SCHEME);
   if (scheme != "http" && scheme != "https") return refuse("neither http nor https");
   if (!PartOf(url, CURLUPART_USER).empty()) return refuse("a user is not supported");

@@ -34,7 +34,7 @@ inline std::vector<std::byte> BodyOf(std::uint64_t n, std::size_t size) {
 inline bool IsWhole(const CachedObject& object) {
   const std::string fields(object.fields());
   const std::size_t space = fields.find(' ');
-  if (space == std::string::npos || !object.complete()) return false;
+  if (space == std::string::npos || object.Body().size() != object.body_bytes()) return false;
   const std::uint64_t n = std::stoull(fields.substr(0, space));
   const std::size_t size = std::stoull(fields.substr(space + 1));
   return object.body_bytes() == size && std::ranges::equal(object.Body(), BodyOf(n, size));
