@@ -22,7 +22,8 @@ using ::testing::Not;
 using ::testing::StartsWith;
 
 std::string Ok(std::string_view body, std::string_view fields = "") {
-  return fmt::format("HTTP/1.1 200 OK\r\n{}Content-Length: {}\r\n\r\n{}", fields, body.size(), body);
+  return fmt::format("HTTP/1.1 200 OK\r\n{}Content-Length: {}\r\n\r\n{}", fields, body.size(),
+                     body);
 }
 
 /// What came of one fetch.
@@ -114,7 +115,8 @@ class OriginTest : public ::testing::Test {
 TEST_F(OriginTest, AnAnswerComesWithItsFieldsAndItsBytes) {
   FakeServer server({FakeServer::Answer(Ok("hello", "ETag: \"v1\"\r\nX-A: b\r\n"))});
   Recorder recorder;
-  Fetch(&recorder, {.url = Url(server, "/a%20b/../c"), .head = false, .fields = {"Range: bytes=2-"}});
+  Fetch(&recorder,
+        {.url = Url(server, "/a%20b/../c"), .head = false, .fields = {"Range: bytes=2-"}});
   EXPECT_TRUE(recorder.status.ok()) << recorder.status;
   EXPECT_EQ(recorder.heads, 1);
   EXPECT_EQ(recorder.head.code, 200);
@@ -132,6 +134,13 @@ TEST_F(OriginTest, AChunkedAnswerIsPutTogetherAndItsTrailerIsNotPartOfTheHead) {
       "X-After: 1\r\n\r\n");
   EXPECT_TRUE(recorder.status.ok()) << recorder.status;
   EXPECT_EQ(recorder.body, "hello...");
+  EXPECT_EQ(recorder.head.fields, "Transfer-Encoding: chunked\r\n");
+}
+
+TEST_F(OriginTest, ATrailerBehindNoBodyIsNotPartOfTheHead) {
+  const Recorder recorder = Fetched(
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nCache-Control: max-age=9\r\n\r\n");
+  EXPECT_TRUE(recorder.status.ok()) << recorder.status;
   EXPECT_EQ(recorder.head.fields, "Transfer-Encoding: chunked\r\n");
 }
 
@@ -177,8 +186,11 @@ INSTANTIATE_TEST_SUITE_P(
                       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
                       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
                       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nhello\r\n",
-                      "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "GETFILE OK 5\r\n\r\nhello",
-                      "SSH-2.0-OpenSSH\r\n"));
+                      "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+                      "HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\nhello",
+                      "HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\nhello",
+                      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 4\r\n\r\nhello",
+                      "GETFILE OK 5\r\n\r\nhello", "SSH-2.0-OpenSSH\r\n"));
 
 TEST_F(OriginTest, AHeadOfMoreThan64KiBIsRefused) {
   std::string fields;
@@ -207,17 +219,21 @@ TEST_F(OriginTest, OnlyHttpIsSpoken) {
 }
 
 std::string RedirectTo(std::string_view where) {
-  return fmt::format("HTTP/1.1 302 Found\r\nX-Old: 1\r\nLocation: {}\r\nContent-Length: 4\r\n\r\nover",
-                     where);
+  return fmt::format(
+      "HTTP/1.1 302 Found\r\nX-Old: 1\r\nLocation: {}\r\nContent-Length: 4\r\n\r\nover", where);
 }
 
-TEST_F(OriginTest, RedirectsAreFollowedAndOnlyTheLastAnswerIsSeen) {
+TEST_F(OriginTest, RedirectsAreFollowedAndToldBesideTheLastAnswer) {
   FakeServer server({FakeServer::Answer(RedirectTo("/b")), FakeServer::Answer(Ok("found"))});
   Recorder recorder;
   Fetch(&recorder, {.url = Url(server), .head = false, .fields = {}});
   EXPECT_TRUE(recorder.status.ok()) << recorder.status;
   EXPECT_EQ(recorder.heads, 1);
+  EXPECT_EQ(recorder.head.code, 200);
   EXPECT_EQ(recorder.head.fields, "Content-Length: 5\r\n");
+  ASSERT_EQ(recorder.head.redirects.size(), 1U);
+  EXPECT_EQ(recorder.head.redirects[0].code, 302);
+  EXPECT_THAT(recorder.head.redirects[0].fields, StartsWith("X-Old: 1\r\n"));
   EXPECT_EQ(recorder.body, "found");
 }
 
