@@ -407,6 +407,36 @@ TEST_F(HostilePeerTest, ALeaderThatLiesEndsItsOwnFillOnly) {
   EXPECT_EQ(machine_.Ctl({"purge", "--prefix", "hostile"}).out, "purged 0\n");
 }
 
+TEST_F(HostilePeerTest, FieldsThatWouldSplitAnAnswerReachNoClient) {
+  origin_.Write("split", "the origin's");
+  const auto peer = Link();
+  const auto led = peer->Lead(origin_.url() + "/split");
+  // Version, status, date, lengths of content type, ETag, Last-Modified and the other lines.
+  const std::string lines = "X: y\r\n\r\nevil";
+  std::string fields(
+      "\1\0\xc8\0"
+      "\0\0\0\0\0\0\0\0"
+      "\0\0\0\0\0\0"
+      "\0\0",
+      20);
+  fields[18] = static_cast<char>(lines.size());
+  fields += lines;
+  ASSERT_TRUE(peer->Send(Packet(kInsert)
+                             .U64(led.fill)
+                             .U64(led.term)
+                             .U8(0)
+                             .U64(1)
+                             .U8(1)
+                             .U64(std::uint64_t{1} << 61U)
+                             .U64(0)
+                             .U8(0)
+                             .Text(fields)));
+  EXPECT_FALSE(peer->Await(kEnded).empty());
+  const HttpReply reply = Http(*proxy_, "/split");
+  EXPECT_EQ(reply.body, "the origin's");
+  EXPECT_EQ(reply.Field("X-Cache"), "PASS");
+}
+
 TEST_F(HostilePeerTest, WhatIsNotOursHasNoEffect) {
   const double before = Malformed();
   const auto peer = Link();

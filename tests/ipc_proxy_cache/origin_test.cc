@@ -137,6 +137,13 @@ TEST_F(OriginTest, AChunkedAnswerIsPutTogetherAndItsTrailerIsNotPartOfTheHead) {
   EXPECT_EQ(recorder.head.fields, "Transfer-Encoding: chunked\r\n");
 }
 
+TEST_F(OriginTest, ATrailerBehindNoBodyIsNotPartOfTheHead) {
+  const Recorder recorder = Fetched(
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nCache-Control: max-age=9\r\n\r\n");
+  EXPECT_TRUE(recorder.status.ok()) << recorder.status;
+  EXPECT_EQ(recorder.head.fields, "Transfer-Encoding: chunked\r\n");
+}
+
 TEST_F(OriginTest, InterimHeadsAreNotTheHead) {
   const Recorder recorder = Fetched("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + Ok("x"));
   EXPECT_EQ(recorder.head.code, 200);
@@ -226,7 +233,7 @@ std::string RedirectTo(std::string_view where) {
       "HTTP/1.1 302 Found\r\nX-Old: 1\r\nLocation: {}\r\nContent-Length: 4\r\n\r\nover", where);
 }
 
-TEST_F(OriginTest, RedirectsAreFollowedAndOnlyTheLastAnswerIsSeen) {
+TEST_F(OriginTest, RedirectsAreFollowedAndToldBesideTheLastAnswer) {
   FakeServer server({FakeServer::Answer(RedirectTo("/b")), FakeServer::Answer(Ok("found"))});
   Recorder recorder;
   Fetch(&recorder, {.url = Url(server), .head = false, .fields = {}});
@@ -234,6 +241,9 @@ TEST_F(OriginTest, RedirectsAreFollowedAndOnlyTheLastAnswerIsSeen) {
   EXPECT_EQ(recorder.heads, 1);
   EXPECT_EQ(recorder.head.code, 200);
   EXPECT_EQ(recorder.head.fields, "Content-Length: 5\r\n");
+  ASSERT_EQ(recorder.head.redirects.size(), 1U);
+  EXPECT_EQ(recorder.head.redirects[0].code, 302);
+  EXPECT_THAT(recorder.head.redirects[0].fields, StartsWith("X-Old: 1\r\n"));
   EXPECT_EQ(recorder.body, "found");
 }
 

@@ -222,6 +222,49 @@ TEST_F(ProxyCacheTest, WhatMayNotBeSharedIsFetchedOnceForEachClient) {
   }
 }
 
+/// Answers "/b" with `target`, and all else with a redirect to it that has `fields`.
+FakeServer::Script Redirecting(std::string_view fields, std::string target) {
+  return [redirect = fmt::format("HTTP/1.1 301 M\r\nLocation: /b\r\nConnection: close\r\n{}"
+                                 "Content-Length: 0\r\n\r\n",
+                                 fields),
+          target = std::move(target)](FakeServer::Conversation& conversation) {
+    const bool there = conversation.ReadRequest().starts_with("GET /b ");
+    conversation.Send(there ? target : redirect);
+  };
+}
+
+TEST_F(ProxyCacheTest, ARedirectForbidsThatWhatItLeadsToIsShared) {
+  FakeServer origin(
+      {Redirecting("Cache-Control: no-store\r\n", HttpOk("x", "Cache-Control: max-age=60\r\n"))});
+  const auto cache = Cache();
+  const auto proxy = Proxy(origin.port());
+  EXPECT_EQ(HttpLinked(*proxy, "/b").Field("X-Cache"), "MISS");
+  for (int i = 0; i < 2; ++i) {
+    const HttpReply reply = Http(*proxy, "/a");
+    EXPECT_EQ(reply.body, "x");
+    EXPECT_EQ(reply.Field("X-Cache"), "PASS");
+  }
+}
+
+TEST_F(ProxyCacheTest, WhatTheOriginLeavesUnsaidIsTheCachesTtlBehindAnOldRedirectToo) {
+  FakeServer origin({Redirecting("Age: 100\r\n", HttpOk("x", "ETag: \"1\"\r\n"))});
+  const auto cache = Cache({"--ttl", "0"});
+  const auto proxy = Proxy(origin.port());
+  EXPECT_EQ(HttpLinked(*proxy, "/a").Field("X-Cache"), "MISS");
+  EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "MISS");
+}
+
+TEST_F(ProxyCacheTest, TheLongestLifetimesThatOriginsGiveAreKept) {
+  for (const char* const age : {"2147483647", "2147483648", "99999999999"}) {
+    FakeServer origin(
+        {FakeServer::Answer(HttpOk("x", fmt::format("Cache-Control: max-age={}\r\n", age)))});
+    const auto cache = Cache({"--ttl", "0"});
+    const auto proxy = Proxy(origin.port());
+    EXPECT_EQ(HttpLinked(*proxy, "/a").body, "x");
+    EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT") << age;
+  }
+}
+
 TEST_F(ProxyCacheTest, WhatIsNotThereIsRemembered) {
   FakeServer origin(
       {FakeServer::Answer("HTTP/1.1 410 G\r\nConnection: close\r\nContent-Length: 4\r\n\r\ngone")});
