@@ -665,7 +665,9 @@ std::uint64_t Cache::PurgeMatching(std::string_view pattern, bool prefix, bool s
       fill.stale_at_once = true;
       continue;
     }
-    fill_table_.HandlePurge(fill.key);
+    for (const LinkId part : fill_table_.HandlePurge(fill.key)) {
+      SendTo(part, FillPurged{Raw(id)});
+    }
     if (store_.Evict(store_.store().Hash(fill.key))) ++purged;
   }
   std::vector<KeyHash> hashes;

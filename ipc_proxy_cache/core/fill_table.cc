@@ -143,11 +143,15 @@ void FillTable::HandleLinkEnd(LinkId link) {
   for (const FillId id : parts) Remove(fills_.find(id), link);
 }
 
-void FillTable::HandlePurge(std::string_view key) {
+std::vector<LinkId> FillTable::HandlePurge(std::string_view key) {
   const auto it = by_key_.find(key);
-  if (it == by_key_.end()) return;
-  fills_.at(it->second).publish = false;
+  if (it == by_key_.end()) return {};
+  Fill& fill = fills_.at(it->second);
+  fill.publish = false;
   by_key_.erase(it);
+  std::vector<LinkId> parts = {fill.leader};
+  for (const Follower& follower : fill.followers) parts.push_back(follower.link);
+  return parts;
 }
 
 std::optional<TimePoint> FillTable::NextDeadline() const {

@@ -187,8 +187,8 @@ class FillTable {
   void HandleLinkEnd(LinkId link);
 
   /// A fill of this key goes on for those who take part, and will not be published. A later WANT
-  /// begins a new one.
-  void HandlePurge(std::string_view key);
+  /// begins a new one. Who takes part, for the shell to tell them.
+  std::vector<LinkId> HandlePurge(std::string_view key);
 
   std::optional<TimePoint> NextDeadline() const;
   /// Replaces leaders that have become silent. Before this the shell handles what has arrived, so

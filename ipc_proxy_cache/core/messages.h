@@ -359,6 +359,20 @@ struct Read {
   friend bool operator==(const Read&, const Read&) = default;
 };
 
+/// The fill's key was purged: it goes on for those who wait for it now, and no others join.
+struct FillPurged {
+  static constexpr std::uint16_t kType = 31;
+  static constexpr Sender kSender = Sender::kCache;
+
+  std::uint64_t fill = 0;
+
+  template <typename Self, typename Codec>
+  static void Visit(Self& self, Codec& codec) {
+    codec.Id(self.fill);
+  }
+  friend bool operator==(const FillPurged&, const FillPurged&) = default;
+};
+
 /// The leader's last word on a fill.
 struct End {
   static constexpr std::uint16_t kType = 14;
@@ -690,7 +704,8 @@ struct Report {
 using Message =
     std::variant<Hello, Welcome, Want, Found, Lead, Follow, Passed, Begin, Begun, Insert, Data,
                  Taken, Progress, End, Ended, Alive, Promote, Leave, Open, Opened, Released,
-                 Retired, Hits, Copy, Copied, Purge, Purged, Status, Report, Read>;
+                 Retired, Hits, Copy, Copied, Purge, Purged, Status, Report, Read,
+                 FillPurged>;
 
 /// The packet. REQUIRES: the values are within the bounds above; texts from elsewhere (keys,
 /// fields, names) are for the caller to check.

@@ -35,6 +35,7 @@ CacheClient::~CacheClient() {
   if (!ended_.empty()) loop_->CancelDefer(this);
   known_.clear();
   fetches_.clear();
+  set_aside_.clear();
   ended_.clear();
 }
 
@@ -292,9 +293,20 @@ void CacheClient::OnCacheMessage(const Message& message) {
     to_fill(progress->fill);
     return link_.Send(Read{progress->fill});
   }
+  if (const auto* purged = std::get_if<FillPurged>(&message)) return SetAside(purged->fill);
   if (const auto* promote = std::get_if<Promote>(&message)) return to_fill(promote->fill);
   if (const auto* ended = std::get_if<Ended>(&message)) return to_fill(ended->fill);
   link_.Break("a message that nobody asked for");
+}
+
+/// Who asks from now on gets a newer version.
+void CacheClient::SetAside(std::uint64_t fill) {
+  const auto part = by_fill_.find(fill);
+  if (part == by_fill_.end()) return;
+  const auto found = fetches_.find(part->second->key());
+  if (found == fetches_.end() || found->second.get() != part->second) return;
+  set_aside_.emplace(part->second, std::move(found->second));
+  fetches_.erase(found);
 }
 
 void CacheClient::OnRetired() {
@@ -322,6 +334,7 @@ void CacheClient::OnCacheGone() {
   copies_.HandleCacheGone();
   std::vector<KeyFetch*> fetches;
   for (const auto& [key, fetch] : fetches_) fetches.push_back(fetch.get());
+  for (const auto& [fetch, owned] : set_aside_) fetches.push_back(fetch);
   for (KeyFetch* const fetch : fetches) fetch->OnCacheGone();
 }
 
@@ -329,8 +342,13 @@ void CacheClient::Drop(KeyFetch* fetch) {
   stalled_.erase(fetch);
   std::erase_if(by_memfd_, [&](const auto& entry) { return entry.second == fetch; });
   std::erase_if(by_request_, [&](const auto& entry) { return entry.second == fetch; });
-  const auto found = fetches_.find(fetch->key());
   if (ended_.empty()) loop_->Defer(this);
+  if (const auto aside = set_aside_.find(fetch); aside != set_aside_.end()) {
+    ended_.push_back(std::move(aside->second));
+    set_aside_.erase(aside);
+    return;
+  }
+  const auto found = fetches_.find(fetch->key());
   ended_.push_back(std::move(found->second));
   fetches_.erase(found);
 }

@@ -109,10 +109,11 @@ class CacheClient final : private ProxyLink::Owner,
                                    std::int64_t age_zero_ns);
   /// What is asked for, apart from how: the path, and the query behind a NUL.
   const std::string& NameOf(const getfile::Request& request);
-  bool Waits() const { return !fetches_.empty() || copies_.busy(); }
+  bool Waits() const { return !fetches_.empty() || !set_aside_.empty() || copies_.busy(); }
   void CountHit(const CachedObject& object, bool stale);
   void SendHits();
   KeyFetch* FetchOf(const std::string& key);
+  void SetAside(std::uint64_t fill);
 
   net::EventLoop* const loop_;
   const OriginAccess* const access_;
@@ -124,6 +125,8 @@ class CacheClient final : private ProxyLink::Owner,
   absl::flat_hash_map<std::string, Known> known_;
   std::string name_;
   std::unordered_map<std::string, std::unique_ptr<KeyFetch>> fetches_;
+  /// Purged while they were under way: they serve those who wait, and nobody else joins.
+  std::unordered_map<KeyFetch*, std::unique_ptr<KeyFetch>> set_aside_;
   std::vector<std::unique_ptr<KeyFetch>> ended_;
   std::uint64_t last_request_ = 0;
   std::map<std::uint64_t, KeyFetch*> by_request_;

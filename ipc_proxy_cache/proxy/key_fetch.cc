@@ -668,6 +668,8 @@ void KeyFetch::LeaveIfAbandoned() {
       !had_clients_ || !clients_.empty() || (growth_ != nullptr && growth_->readers > 0);
   // The answer to a WANT is waited for: a link has one of a key at a time.
   if (somebody || fill_ == 0) return;
+  // What is being stored is fetched to its end: others may follow it elsewhere, and some will come.
+  if (state_ == State::kLeading && fetching_ == Fetching::kStreaming) return;
   owner_->link().Send(Leave{fill_});
   Finish();
 }
