@@ -222,14 +222,14 @@ TEST_F(ProxyCacheTest, WhatMayNotBeSharedIsFetchedOnceForEachClient) {
   }
 }
 
-/// Answers "/b" with `target`, and all else with a redirect to it that has `fields`.
+/// Answers "/a" with a redirect that has `fields`, and all else with `target`.
 FakeServer::Script Redirecting(std::string_view fields, std::string target) {
   return [redirect = fmt::format("HTTP/1.1 301 M\r\nLocation: /b\r\nConnection: close\r\n{}"
                                  "Content-Length: 0\r\n\r\n",
                                  fields),
           target = std::move(target)](FakeServer::Conversation& conversation) {
-    const bool there = conversation.ReadRequest().starts_with("GET /b ");
-    conversation.Send(there ? target : redirect);
+    const bool moved = conversation.ReadRequest().starts_with("GET /a ");
+    conversation.Send(moved ? redirect : target);
   };
 }
 
