@@ -190,7 +190,9 @@ TEST(ProxyOriginTest, ASlowClientHoldsTheOriginBackAndNotTheMemory) {
   const auto received = peer->ReadToEnd();
   const std::string whole = getfile::Ok(content);
   EXPECT_TRUE(received.bytes == whole.substr(1'000'000));
-  EXPECT_LT(proxy.process().resident_bytes(), 64U << 20U);
+  if (testing::kSlowdown == 1) {  // a sanitizer has memory of its own
+    EXPECT_LT(proxy.process().resident_bytes(), 64U << 20U);
+  }
 }
 
 TEST(ProxyOriginTest, WhatIsNoOptionIsRefusedBeforeAnythingIsServed) {

@@ -21,6 +21,7 @@
 #include "common/base/rng.h"
 #include "common/base/time.h"
 #include "tests/getfile/getfile_server.h"
+#include "tests/harness/deadline.h"
 #include "tests/harness/eventually.h"
 #include "tests/harness/loopback_lease.h"
 #include "tests/harness/proc.h"
@@ -511,7 +512,9 @@ TEST_F(Torture, EveryDownloadIsRightAndNothingIsLeft) {
       }))
       << UseNow().cache_descriptors << " of the cache, before " << before.cache_descriptors << "; "
       << UseNow().steady_descriptors << " of the proxy, before " << before.steady_descriptors;
-  EXPECT_LT(UseNow().steady_bytes, before.steady_bytes + (32U << 20U));
+  if (testing::kSlowdown == 1) {  // a sanitizer keeps what was freed
+    EXPECT_LT(UseNow().steady_bytes, before.steady_bytes + (32U << 20U));
+  }
   const auto doctor = machine_.Ctl({"doctor"});
   EXPECT_EQ(doctor.exit_code, 0) << doctor.out;
 
