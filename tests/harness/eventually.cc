@@ -25,4 +25,6 @@ namespace ds::testing {
   }
 }
 
+void LetTimePass(Duration time) { std::this_thread::sleep_for(time); }
+
 }  // namespace ds::testing

@@ -17,4 +17,8 @@ namespace ds::testing {
 ::testing::AssertionResult Eventually(Duration deadline, const std::string& what,
                                       const std::function<bool()>& predicate);
 
+/// The pace of a load: between two pieces that a slow client reads, or two blows of a torture.
+/// Never a way to wait for something, which is Eventually()'s. Not stretched under sanitizers.
+void LetTimePass(Duration time);
+
 }  // namespace ds::testing

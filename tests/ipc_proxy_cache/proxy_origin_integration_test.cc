@@ -10,6 +10,7 @@
 #include "tests/getfile/getfile_server.h"
 #include "tests/getfile/http_reply.h"
 #include "tests/harness/daemon_process.h"
+#include "tests/harness/deadline.h"
 #include "tests/harness/fake_server.h"
 #include "tests/harness/raw_peer.h"
 

@@ -158,7 +158,7 @@ class Client {
     if (!peer.ok()) {
       ++totals_->refused;
       if (proxy == 0) Unexcused(target, "no connection");
-      std::this_thread::sleep_for(milliseconds(2));  // it is being started again
+      testing::LetTimePass(milliseconds(2));  // it is being started again
       return;
     }
     const std::string range = manner == Manner::kRange ? "Range: bytes=100-50000\r\n" : "";
@@ -179,7 +179,7 @@ class Client {
         const auto piece = peer->Read(1 + rng_.Below(30'000));
         received += piece.bytes;
         end = piece.end;
-        std::this_thread::sleep_for(milliseconds(rng_.Below(100)));  // its slowness is its purpose
+        testing::LetTimePass(milliseconds(rng_.Below(100)));  // its slowness is its purpose
       }
     }
     if (end == RawPeer::End::kOpen) {
@@ -377,7 +377,7 @@ class Torture : public ::testing::Test {
   }
 
   /// Between two blows.
-  static void Pause(std::uint64_t ms) { std::this_thread::sleep_for(milliseconds(ms)); }
+  static void Pause(std::uint64_t ms) { testing::LetTimePass(milliseconds(ms)); }
 
   /// Counters end with their process.
   void Sample(const DaemonProcess& proxy) {
