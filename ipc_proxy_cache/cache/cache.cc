@@ -21,6 +21,7 @@ namespace {
 
 /// Beyond these, misses are told to fetch for themselves.
 constexpr std::size_t kDelayedMax = 65536;
+constexpr std::size_t kDelayedMaxOfLink = 1024;
 /// Of all the segments of one link.
 constexpr std::size_t kSegmentsBytesMax = SegmentGeometry::kTotalMax + kPageBytes;
 constexpr std::size_t kLinkCountMax = 16384;
@@ -227,7 +228,10 @@ void Cache::OnTimer() {
   while (!delayed_.empty() && delayed_.front().due <= now) {
     const DelayedWant delayed = std::move(delayed_.front());
     delayed_.pop_front();
-    if (PeerLink* const link = Find(LinkId{delayed.link})) AnswerWant(*link, delayed.want);
+    PeerLink* const link = Find(LinkId{delayed.link});
+    if (link == nullptr) continue;
+    --link->delayed;
+    AnswerWant(*link, delayed.want);
   }
   if (accept_again_ && *accept_again_ <= now) {
     accept_again_.reset();
@@ -375,10 +379,11 @@ void Cache::Handle(PeerLink& link, Hello& message, UniqueFd descriptor) {
 
 void Cache::Handle(PeerLink& link, Want& message) {
   if (options_.delay.count() == 0) return AnswerWant(link, message);
-  if (delayed_.size() >= kDelayedMax) {
+  if (delayed_.size() >= kDelayedMax || link.delayed >= kDelayedMaxOfLink) {
     counters_.passed.Add();
     return link.channel().Send(Passed{.request = message.request});
   }
+  ++link.delayed;
   delayed_.push_back({loop_->now() + options_.delay, link.id(), std::move(message)});
 }
 

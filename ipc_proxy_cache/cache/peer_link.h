@@ -47,6 +47,7 @@ class PeerLink final : private PacketChannel::Receiver {
   };
   std::optional<Greeting> greeting;
   std::optional<PeerSegments> segments;
+  std::size_t delayed = 0;  ///< WANTs that wait for --delay
   /// Mapped here for COPY: the link gets the version it began with, evicted or not.
   std::map<std::uint64_t, shm::Memfd> copied;
   /// A RETIRED that it has not answered yet; more was retired since.

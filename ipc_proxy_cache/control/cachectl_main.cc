@@ -61,6 +61,7 @@ int main(int argc, char** argv) {
   daemon::Tool tool({.name = "getfile-cachectl",
                      .summary = "Looks at, and purges, the cache that getfile-cached keeps."});
   std::string socket;
+  std::vector<uid_t> cache_uids;
   bool json = false;
   bool soft = false;
   bool prefix = false;
@@ -71,6 +72,8 @@ int main(int argc, char** argv) {
   flags.add_option("--socket", socket,
                    "Path of the cache's socket (default: getfile-cached.sock in the first of "
                    "/run/getfile-cached, $XDG_RUNTIME_DIR, /tmp/getfile-cached-<uid>)");
+  flags.add_option("--cache-uid", cache_uids,
+                   "A further user whose cache is trusted; may be repeated (default: ours, root)");
   auto* const status = flags.add_subcommand("status", "Prints counters, memory and proxies");
   status->add_flag("--json", json, "As one JSON object");
   auto* const purge = flags.add_subcommand("purge", "Drops what is kept for a path");
@@ -87,13 +90,13 @@ int main(int argc, char** argv) {
                            runtime_dir == nullptr ? "" : runtime_dir, ::geteuid())
                      : std::vector<std::string>{socket};
   if (doctor->parsed()) {
-    const std::vector<std::string> found = ipc_proxy_cache::FindLeftovers(paths);
+    const std::vector<std::string> found = ipc_proxy_cache::FindLeftovers(paths, cache_uids);
     for (const std::string& line : found) fmt::print("{}\n", line);
     if (found.empty()) fmt::print("nothing stale\n");
     return found.empty() ? daemon::kExitSuccess : daemon::kExitFailure;
   }
   tool.BeginWork();
-  auto link = ipc_proxy_cache::ControlLink::Connect(paths, tool.interrupt_fd());
+  auto link = ipc_proxy_cache::ControlLink::Connect(paths, cache_uids, tool.interrupt_fd());
   if (tool.interrupted()) return tool.InterruptedExitCode();
   if (!link.ok()) return tool.Fail(link.status());
   if (purge->parsed()) {

@@ -19,8 +19,9 @@ constexpr auto kPatience = std::chrono::seconds(5);
 }  // namespace
 
 absl::StatusOr<ControlLink> ControlLink::Connect(std::span<const std::string> paths,
+                                                 std::span<const uid_t> trusted_uids,
                                                  int cancel_fd) {
-  ASSIGN_OR_RETURN(ConnectedLink connected, ConnectToCache(paths));
+  ASSIGN_OR_RETURN(ConnectedLink connected, ConnectToCache(paths, trusted_uids));
   ControlLink link(std::move(connected.socket), std::move(connected.path), cancel_fd);
   RETURN_IF_ERROR(link.Ask<Welcome>(Hello{.control = true, .name = "getfile-cachectl"}).status());
   return link;

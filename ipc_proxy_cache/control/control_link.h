@@ -16,7 +16,8 @@ class ControlLink {
  public:
   /// kUnavailable if no cache listens at any of `paths`, or it does not answer. `cancel_fd`: gives
   /// up with kCancelled, in every call, once it is readable.
-  static absl::StatusOr<ControlLink> Connect(std::span<const std::string> paths, int cancel_fd);
+  static absl::StatusOr<ControlLink> Connect(std::span<const std::string> paths,
+                                             std::span<const uid_t> trusted_uids, int cancel_fd);
 
   /// Counters, and all links of proxies.
   absl::StatusOr<Report> AskStatus();

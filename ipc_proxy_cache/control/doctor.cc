@@ -10,12 +10,13 @@
 
 namespace ds::ipc_proxy_cache {
 
-std::vector<std::string> FindLeftovers(std::span<const std::string> socket_paths) {
+std::vector<std::string> FindLeftovers(std::span<const std::string> socket_paths,
+                                       std::span<const uid_t> trusted_uids) {
   std::vector<std::string> found;
   for (const std::string& path : socket_paths) {
     struct stat status {};
     if (::lstat(path.c_str(), &status) != 0) continue;
-    if (!ConnectToCache({&path, 1}).ok()) {
+    if (!ConnectToCache({&path, 1}, trusted_uids).ok()) {
       found.push_back(
           "socket " + path +
           ": nobody listens that we may speak to (the next cache takes a dead one over)");

@@ -704,8 +704,7 @@ struct Report {
 using Message =
     std::variant<Hello, Welcome, Want, Found, Lead, Follow, Passed, Begin, Begun, Insert, Data,
                  Taken, Progress, End, Ended, Alive, Promote, Leave, Open, Opened, Released,
-                 Retired, Hits, Copy, Copied, Purge, Purged, Status, Report, Read,
-                 FillPurged>;
+                 Retired, Hits, Copy, Copied, Purge, Purged, Status, Report, Read, FillPurged>;
 
 /// The packet. REQUIRES: the values are within the bounds above; texts from elsewhere (keys,
 /// fields, names) are for the caller to check.

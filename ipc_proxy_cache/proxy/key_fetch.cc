@@ -306,7 +306,11 @@ void KeyFetch::HandleContent(const OriginHead& head, const OriginAnswer& answer)
   const CacheDecision decision = Restricted(DecideCaching(answer, PolicyOptions()), head, answer);
   const auto length = LengthOf(answer.fields);
   const Welcome& welcome = owner_->link().welcome();
-  if (decision.storing == Storing::kPass || length.value_or(0) > welcome.object_max) {
+  // RFC 9112 section 9.8: without TLS's own goodbye such an answer may be cut, and libcurl does not
+  // say whether there was one.
+  const bool perhaps_cut = head.until_close && key_.starts_with("https:");
+  if (decision.storing == Storing::kPass || perhaps_cut ||
+      length.value_or(0) > welcome.object_max) {
     SendEnd(Outcome::kPass);
     return PassOn(&head);
   }

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "common/base/status.h"
 #include "getfile/front/options.h"
@@ -25,6 +28,7 @@ struct ProxyOptions {
   getfile::FrontOptions front;
   std::string origin;                          ///< URL
   std::string cache_socket;                    ///< empty: the default places
+  std::vector<uid_t> cache_uids;               ///< whose cache is trusted, besides ours and root's
   std::string runtime_dir;                     ///< $XDG_RUNTIME_DIR, for those
   std::optional<std::uint64_t> segments;       ///< given: content travels through segments
   std::optional<std::uint64_t> segment_bytes;  ///< of each, header included; the same

@@ -188,6 +188,7 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
       head_.code = CodeOf(line);
       head_.fields.clear();
       length_.clear();
+      encoded_ = false;
       head_begun_ = true;
       head_whole_ = false;
       return true;
@@ -202,15 +203,16 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
       return false;
     }
     head_.fields += line;
-    return LengthIsPlain(line);
+    return NoteFraming(line);
   }
   /// libcurl would take a length that is none for no length, and the last of several: then what is
   /// there at the end of the stream would pass for a whole body (RFC 9112 section 6.3).
-  bool LengthIsPlain(std::string_view line) {
+  bool NoteFraming(std::string_view line) {
     getfile::FieldLine field;
     if (line.ends_with('\n')) line.remove_suffix(1);
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (getfile::SplitField(line, &field) != nullptr) return true;
+    encoded_ |= getfile::EqualsIgnoringCase(field.name, "transfer-encoding");
     if (!getfile::EqualsIgnoringCase(field.name, "content-length")) return true;
     const auto length = ParseDecimal(field.value);
     length_is_bad_ = !length || *length > std::numeric_limits<std::int64_t>::max() ||
@@ -234,6 +236,9 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
     long code = 0;
     curl_easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &code);
     head_.code = static_cast<int>(code);
+    long version = 0;
+    curl_easy_getinfo(easy_, CURLINFO_HTTP_VERSION, &version);
+    head_.until_close = length_.empty() && !encoded_ && version <= CURL_HTTP_VERSION_1_1;
     sink_->OnHead(head_);
   }
 
@@ -268,6 +273,7 @@ class OriginFetch::Transfer final : public net::EventLoop::Timer {
   bool head_too_long_ = false;
   std::string length_;  ///< what Content-Length said in this head
   bool length_is_bad_ = false;
+  bool encoded_ = false;  ///< Transfer-Encoding is in this head
   bool added_ = false;
   bool paused_ = false;
   bool resumed_ = false;

@@ -29,6 +29,8 @@ struct AnswerHead {
 
 /// The head of the final answer, and those of the redirects that were followed to it.
 struct OriginHead : AnswerHead {
+  /// The end of the body is the end of the connection: whether it is whole nobody can tell.
+  bool until_close = false;
   std::vector<AnswerHead> redirects;
 };
 

@@ -39,7 +39,8 @@ absl::StatusOr<std::string> ProxyLink::Start() {
 }
 
 absl::StatusOr<std::string> ProxyLink::Connect() {
-  ASSIGN_OR_RETURN(ConnectedLink link, ConnectToCache(options_.socket_paths));
+  ASSIGN_OR_RETURN(ConnectedLink link,
+                   ConnectToCache(options_.socket_paths, options_.trusted_uids));
   auto connection = std::make_unique<Connection>(this, std::move(link.socket));
   RETURN_IF_ERROR(connection->channel.Start());
   connection_ = std::move(connection);

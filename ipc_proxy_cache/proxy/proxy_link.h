@@ -37,7 +37,8 @@ class ProxyLink final : private net::EventLoop::Timer {
   };
   struct Options {
     std::vector<std::string> socket_paths;
-    std::string name;  ///< for the cache's status
+    std::string name;                      ///< for the cache's status
+    std::vector<uid_t> trusted_uids = {};  ///< besides ours and root
   };
 
   /// The other arguments must outlive the link.

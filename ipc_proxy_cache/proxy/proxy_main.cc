@@ -22,6 +22,8 @@ int main(int argc, char** argv) {
   flags.add_option("--cache-socket", options.cache_socket,
                    "Socket of getfile-cached (default: the first that is there of "
                    "/run/getfile-cached/, $XDG_RUNTIME_DIR/, /tmp/getfile-cached-<uid>/)");
+  flags.add_option("--cache-uid", options.cache_uids,
+                   "A further user whose cache is trusted; may be repeated (default: ours, root)");
   flags
       .add_option("-n,--segments", options.segments,
                   "Content travels through this many segments (64, if only -z is given)")

@@ -41,7 +41,10 @@ ProxySource::ProxySource(net::EventLoop* loop, const ProxyOptions* options,
               .unknown_max = options->unknown_max,
               .temp_folder = options->temp_folder,
               .sendfile = options->sendfile},
-      cache_(loop, &access_, {.socket_paths = SocketPaths(*options), .name = std::move(name)},
+      cache_(loop, &access_,
+             {.socket_paths = SocketPaths(*options),
+              .name = std::move(name),
+              .trusted_uids = options->cache_uids},
              segments, options->on_miss == OnMiss::kOrigin, options->segment_channel()) {}
 
 std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> ProxySource::Lookup(

@@ -429,6 +429,8 @@ TEST(CacheTest, PurgedFillGoesToItsFollowersUnpublished) {
   const Lead lead = leader.WantAndLead(kKey);
   follower.WantAndFollow(kKey);
   EXPECT_EQ(control.Ask<Purged>(Purge{.request = 1, .key = "/a"}).objects, 0U);
+  EXPECT_EQ(leader.Expect<FillPurged>().fill, lead.fill);
+  EXPECT_EQ(follower.Expect<FillPurged>().fill, lead.fill);
   leader.Send(Insert{
       .fill = lead.fill, .term = lead.term, .segment = leader.Fill("old"), .freshness = Fresh()});
   const auto object = follower.Map(follower.Expect<Begun>(), kKey);

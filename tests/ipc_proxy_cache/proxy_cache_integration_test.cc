@@ -17,6 +17,7 @@
 #include "tests/harness/fake_server.h"
 #include "tests/harness/raw_peer.h"
 #include "tests/harness/temp_dir.h"
+#include "tests/ipc_proxy_cache/proxies.h"
 
 // getfile-proxy and getfile-cached together, before an origin that does what the test says.
 
@@ -46,8 +47,14 @@ class ProxyCacheTest : public ::testing::Test {
   }
   std::unique_ptr<DaemonProcess> Proxy(std::uint16_t origin, std::vector<std::string> flags = {}) {
     flags.insert(flags.end(), {"-s", fmt::format("127.0.0.1:{}", origin), "-p", "0", "-t", "1",
-                               "--cache-socket", socket()});
+                               "--cache-socket", socket(), "--metrics", "127.0.0.1:0"});
     return Started("getfile-proxy", std::move(flags));
+  }
+  /// One that has found its cache.
+  std::unique_ptr<DaemonProcess> LinkedProxy(std::uint16_t origin) {
+    auto proxy = Proxy(origin);
+    AwaitLinks(*proxy, 1);
+    return proxy;
   }
   std::string socket() const { return folder_.path("cache.sock"); }
 
@@ -136,25 +143,26 @@ TEST_F(ProxyCacheTest, AFollowerStreamsWhileTheLeaderFetches) {
 
 TEST_F(ProxyCacheTest, WhenTheLeaderDiesAFollowerGoesOnByRange) {
   const std::string content = Content(1'000'000);
-  FakeServer origin({[&](FakeServer::Conversation& conversation) {
-                       conversation.ReadRequest();
-                       conversation.Send(HttpOk(content, "ETag: \"1\"\r\n").substr(0, 500'000));
-                       conversation.WaitForEnd();
-                     },
-                     [&](FakeServer::Conversation& conversation) {
-                       const std::string request = conversation.ReadRequest();
-                       EXPECT_THAT(request, ::testing::HasSubstr("If-Range: \"1\"\r\n"));
-                       const std::size_t at = request.find("Range: bytes=") + 13;
-                       const std::size_t first = std::stoul(request.substr(at));
-                       conversation.Send(
-                           fmt::format("HTTP/1.1 206 P\r\nContent-Range: bytes {}-999999/1000000"
-                                       "\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                                       first, content.size() - first) +
-                           content.substr(first));
-                     }});
+  FakeServer origin(
+      {[&](FakeServer::Conversation& conversation) {
+         conversation.ReadRequest();
+         conversation.Send(HttpOk(content, "ETag: \"1\"\r\n").substr(0, 500'000));
+         conversation.WaitForEnd();
+       },
+       [&](FakeServer::Conversation& conversation) {
+         const std::string request = conversation.ReadRequest();
+         EXPECT_THAT(request, ::testing::HasSubstr("If-Range: \"1\"\r\n"));
+         const std::size_t at = request.find("Range: bytes=") + 13;
+         const std::size_t first = std::stoul(request.substr(at));
+         conversation.Send(
+             fmt::format("HTTP/1.1 206 P\r\nETag: \"1\"\r\nContent-Range: bytes {}-999999/1000000"
+                         "\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                         first, content.size() - first) +
+             content.substr(first));
+       }});
   const auto cache = Cache();
-  const auto leader = Proxy(origin.port());
-  const auto follower = Proxy(origin.port());
+  const auto leader = LinkedProxy(origin.port());
+  const auto follower = LinkedProxy(origin.port());
   RawPeer lost = RawPeer::Connect(leader->host(), leader->port()).value();
   ASSERT_TRUE(lost.Send(Get("/a")));
   EXPECT_EQ(lost.Read(400'000).bytes.size(), 400'000U);
@@ -164,6 +172,73 @@ TEST_F(ProxyCacheTest, WhenTheLeaderDiesAFollowerGoesOnByRange) {
   leader->Kill();
   EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content).substr(400'000));
   EXPECT_EQ(Http(*follower, "/a").Field("X-Cache"), "HIT");
+}
+
+TEST_F(ProxyCacheTest, TheRestOfAnotherVersionIsNotTaken) {
+  // An origin that does not know If-Range, and says so by the other version's ETag, or by none.
+  for (const char* const etag : {"ETag: \"2\"\r\n", ""}) {
+    SCOPED_TRACE(etag);
+    const std::string content = Content(1'000'000);
+    FakeServer origin({[&](FakeServer::Conversation& conversation) {
+                         conversation.ReadRequest();
+                         conversation.Send(HttpOk(content, "ETag: \"1\"\r\n").substr(0, 500'000));
+                         conversation.WaitForEnd();
+                       },
+                       [&](FakeServer::Conversation& conversation) {
+                         const std::string request = conversation.ReadRequest();
+                         const std::size_t at = request.find("Range: bytes=") + 13;
+                         const std::size_t first = std::stoul(request.substr(at));
+                         conversation.Send(
+                             fmt::format("HTTP/1.1 206 P\r\n{}Content-Range: bytes {}-999999/"
+                                         "1000000\r\nContent-Length: {}\r\n"
+                                         "Connection: close\r\n\r\n",
+                                         etag, first, content.size() - first) +
+                             std::string(content.size() - first, 'x'));
+                       },
+                       FakeServer::Answer(HttpOk("new", "ETag: \"2\"\r\n"))});
+    const auto cache = Cache();
+    const auto leader = LinkedProxy(origin.port());
+    const auto follower = LinkedProxy(origin.port());
+    RawPeer lost = RawPeer::Connect(leader->host(), leader->port()).value();
+    ASSERT_TRUE(lost.Send(Get("/a")));
+    EXPECT_EQ(lost.Read(400'000).bytes.size(), 400'000U);
+    RawPeer peer = RawPeer::Connect(follower->host(), follower->port()).value();
+    ASSERT_TRUE(peer.Send(Get("/a")));
+    EXPECT_EQ(peer.Read(400'000).bytes.size(), 400'000U);
+    leader->Kill();
+    const std::string rest = peer.ReadToEnd().bytes;
+    EXPECT_LT(rest.size(), 600'000U);
+    EXPECT_TRUE(getfile::Ok(content).substr(400'000).starts_with(rest));
+    EXPECT_EQ(Http(*follower, "/a").body, "new") << "nothing of it is kept";
+  }
+}
+
+TEST_F(ProxyCacheTest, WhatIsStoredIsFetchedToItsEndThoughItsClientLeaves) {
+  // Without a validator nobody else could go on.
+  const std::string content = Content(1'000'000);
+  std::promise<void> go_on;
+  FakeServer origin({[&](FakeServer::Conversation& conversation) {
+    conversation.ReadRequest();
+    const std::string answer = HttpOk(content);
+    conversation.Send(answer.substr(0, 500'000));
+    go_on.get_future().wait();
+    conversation.Send(answer.substr(500'000));
+  }});
+  const auto cache = Cache();
+  const auto leader = LinkedProxy(origin.port());
+  const auto follower = LinkedProxy(origin.port());
+  auto leaving = std::make_optional(RawPeer::Connect(leader->host(), leader->port()).value());
+  ASSERT_TRUE(leaving->Send(Get("/a")));
+  EXPECT_EQ(leaving->Read(400'000).bytes.size(), 400'000U);
+  RawPeer peer = RawPeer::Connect(follower->host(), follower->port()).value();
+  ASSERT_TRUE(peer.Send(Get("/a")));
+  EXPECT_EQ(peer.Read(400'000).bytes.size(), 400'000U);
+  leaving.reset();
+  EXPECT_TRUE(Eventually(kDeadline, "the client's end is seen",
+                         [&] { return Metric(*leader, "getfile_connections") == 0; }));
+  go_on.set_value();
+  EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content).substr(400'000));
+  EXPECT_EQ(origin.requests().size(), 1U);
 }
 
 TEST_F(ProxyCacheTest, WhenTheCacheDiesAnswersAreFinishedByRange) {
@@ -177,13 +252,14 @@ TEST_F(ProxyCacheTest, WhenTheCacheDiesAnswersAreFinishedByRange) {
        [&](FakeServer::Conversation& conversation) {
          const std::string request = conversation.ReadRequest();
          const std::size_t first = std::stoul(request.substr(request.find("Range: bytes=") + 13));
-         conversation.Send(fmt::format("HTTP/1.1 206 P\r\nContent-Range: bytes {}-999999/1000000"
-                                       "\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                                       first, content.size() - first) +
-                           content.substr(first));
+         conversation.Send(
+             fmt::format("HTTP/1.1 206 P\r\nETag: \"1\"\r\nContent-Range: bytes {}-999999/1000000"
+                         "\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                         first, content.size() - first) +
+             content.substr(first));
        }});
   auto cache = Cache();
-  const auto proxy = Proxy(origin.port());
+  const auto proxy = LinkedProxy(origin.port());
   RawPeer peer = RawPeer::Connect(proxy->host(), proxy->port()).value();
   ASSERT_TRUE(peer.Send(Get("/a")));
   EXPECT_EQ(peer.Read(400'000).bytes.size(), 400'000U);
@@ -284,7 +360,7 @@ TEST_F(ProxyCacheTest, WhatIsStaleIsRevalidated) {
        FakeServer::Answer("HTTP/1.1 304 N\r\nETag: \"1\"\r\nCache-Control: max-age=60\r\n"
                           "Connection: close\r\n\r\n")});
   const auto cache = Cache();
-  const auto proxy = Proxy(origin.port());
+  const auto proxy = LinkedProxy(origin.port());
   EXPECT_EQ(Http(*proxy, "/a").body, "hello");
   EXPECT_EQ(Http(*proxy, "/a").body, "hello");
   ASSERT_EQ(origin.requests().size(), 2U);
