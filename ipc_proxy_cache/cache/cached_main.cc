@@ -57,6 +57,7 @@ int main(int argc, char** argv) {
       "A further user whose proxies may connect; may be repeated (default: only ours)");
 
   if (const auto code = daemon.Parse(argc, argv)) return *code;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread yet
   const char* const runtime_dir = std::getenv("XDG_RUNTIME_DIR");
   options.sockets = socket.empty() ? ipc_proxy_cache::DefaultSocketPaths(
                                          runtime_dir == nullptr ? "" : runtime_dir, ::geteuid())

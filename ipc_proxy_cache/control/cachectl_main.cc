@@ -84,6 +84,7 @@ int main(int argc, char** argv) {
       "doctor", "Looks for what dead processes left; exit code 1 if there is something");
   if (const auto code = tool.Parse(argc, argv)) return *code;
 
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread yet
   const char* const runtime_dir = std::getenv("XDG_RUNTIME_DIR");
   const std::vector<std::string> paths =
       socket.empty() ? ipc_proxy_cache::DefaultSocketPaths(

@@ -37,7 +37,7 @@ class OriginBody::Pending final : public getfile::PendingLookup {
 
 std::unique_ptr<getfile::PendingLookup> OriginBody::Ask(const OriginAccess* access, std::string url,
                                                         bool head, getfile::LookupSink* sink) {
-  const std::shared_ptr<OriginBody> body(
+  std::shared_ptr<OriginBody> body(
       new OriginBody(access, {.url = std::move(url), .head = head, .fields = {}}, sink));
   body->Begin();
   return std::make_unique<Pending>(body);

@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   daemon.AddListenOptions(10881, "-p,--port");
 
   ipc_proxy_cache::ProxyOptions options;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): there is no other thread yet
   if (const char* const folder = std::getenv("XDG_RUNTIME_DIR")) options.runtime_dir = folder;
   auto& flags = daemon.flags();
   flags

@@ -23,6 +23,7 @@
 #include "ipc_proxy_cache/core/segment_pool.h"
 #include "ipc_proxy_cache/shm/reader_view.h"
 #include "ipc_proxy_cache/shm/segment_memory.h"
+#include "tests/harness/eventually.h"
 
 namespace ds::ipc_proxy_cache {
 namespace {
@@ -310,7 +311,8 @@ TEST(CacheTest, BrokenFillIsNotPublished) {
   EXPECT_EQ(proxy.Expect<Ended>().outcome, Outcome::kBroken);
   proxy.Expect<Retired>();
   EXPECT_EQ(proxy.Look(kKey), std::nullopt);
-  EXPECT_GT(cache.counters().retired_bytes, 0U);
+  EXPECT_TRUE(testing::Eventually(testing::kDeadline, "it counts as retired",
+                                  [&] { return cache.counters().retired_bytes > 0U; }));
   const auto released = proxy.view().Turn();
   EXPECT_EQ(released.size(), 1U);
   proxy.Send(Released{.memfds = released});

@@ -235,7 +235,7 @@ TEST_F(ProxyCacheTest, WhatIsStoredIsFetchedToItsEndThoughItsClientLeaves) {
   EXPECT_EQ(peer.Read(400'000).bytes.size(), 400'000U);
   leaving.reset();
   EXPECT_TRUE(Eventually(kDeadline, "the client's end is seen",
-                         [&] { return Metric(*leader, "getfile_connections") == 0; }));
+                         [&] { return Metric(*leader, "getfile_proxy_connections_open") == 0; }));
   go_on.set_value();
   EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content).substr(400'000));
   EXPECT_EQ(origin.requests().size(), 1U);
