@@ -369,9 +369,9 @@ TEST_F(FillTableTest, WhatIsWholeIsCompleteWithoutItsLeader) {
 
 TEST_F(FillTableTest, PurgedFillGoesOnUnpublishedAndANewWantBeginsAnother) {
   BeginWithFollowers(4);
-  table_.HandlePurge("other");
+  EXPECT_TRUE(table_.HandlePurge("other").empty());
   EXPECT_TRUE(table_.FindLed(kA, kFill, kFirst)->publish);
-  table_.HandlePurge("k");
+  EXPECT_EQ(table_.HandlePurge("k"), (std::vector<LinkId>{kA, LinkId{2}, LinkId{3}}));
   EXPECT_FALSE(table_.FindLed(kA, kFill, kFirst)->publish);
   Want(LinkId{4});
   Want(LinkId{5});
