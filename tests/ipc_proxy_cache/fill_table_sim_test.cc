@@ -270,7 +270,7 @@ class World {
         cache_.Receive([this, key, version = ++origin_.at(key).version] {
           origin_.at(key).purged_version = version;
           table_.HandlePurge(key);
-          for (const auto& [fill, leader] : leaders_) {
+          for (const auto& [fill, its_leader] : leaders_) {
             if (keys_.at(fill) == key) purged_.insert(fill);
           }
           index_.erase(key);
