@@ -55,6 +55,7 @@ std::vector<UniqueFd> EventFds(std::size_t count) {
 absl::StatusOr<SendResult> Send(const UniqueFd& socket, std::string_view text,
                                 const std::vector<UniqueFd>& fds) {
   std::vector<int> numbers;
+  numbers.reserve(fds.size());
   for (const UniqueFd& fd : fds) numbers.push_back(fd.get());
   return SendPacket(socket.get(), Bytes(text), numbers);
 }
