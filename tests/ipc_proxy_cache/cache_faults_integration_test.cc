@@ -39,7 +39,7 @@ class CacheFaultsTest : public ::testing::Test {
     EXPECT_EQ(doctor.exit_code, 0) << doctor.out;
   }
 
-  const Machine machine_;
+  const Machine machine_{};
   NginxOrigin origin_{{.locations = R"(
       location /half/ { alias $files/; limit_rate 2000000; }
       location /unranged/ { alias $files/; limit_rate 1000000; max_ranges 0; })"}};
@@ -56,6 +56,7 @@ TEST_F(CacheFaultsTest, WhenTheLeaderIsKilledAFollowerGoesOnAtTheByteReached) {
   Download lost(*leader, "/half/a");
   EXPECT_TRUE(lost.ReadTo(100'000));
   std::vector<Download> clients;
+  clients.reserve(10);
   for (int i = 0; i < 10; ++i) clients.emplace_back(*follower, "/half/a");
   for (Download& client : clients) EXPECT_TRUE(client.ReadTo(100'000));
   leader->Kill();
@@ -245,6 +246,7 @@ TEST_F(CacheFaultsTest, WhatASocketHoldsStaysWhatItWasAfterItsProxyWasKilled) {
   const auto other = machine_.LinkedProxy(origin_.url());
   EXPECT_EQ(Http(*other, "/a").code, 200);
   std::vector<Download> clients;
+  clients.reserve(8);
   for (int i = 0; i < 8; ++i) clients.emplace_back(*reading, "/a");
   for (Download& client : clients) EXPECT_TRUE(client.ReadTo(1));
   reading->Kill();
@@ -447,6 +449,7 @@ TEST_F(CacheFaultsTest, AStoppedProxyHoldsNobodyUp) {
   std::vector<Download> held;
   EXPECT_TRUE(Http(*other, "/a").body == content);
   held.emplace_back(*stopped, "/a", Download::Protocol::kHttp, 4096);
+  held.reserve(3);
   for (int i = 0; i < 3; ++i) held.emplace_back(*stopped, fmt::format("/slow/a?{}", i));
   for (Download& client : held) EXPECT_TRUE(client.ReadTo(1000));
   stopped->Pause();

@@ -134,6 +134,7 @@ TEST_F(CacheTest, ThirtyPointsOfSegmentsAndThreads) {
           origin_.url(), {"-n", std::to_string(n), "-z", "8192", "-t", std::to_string(t)});
       // All are misses, side by side.
       std::vector<Download> clients;
+      clients.reserve(12);
       for (int i = 0; i < 12; ++i) {
         clients.emplace_back(*proxy, fmt::format("/kept/{}?{}-{}-{}", i % 3 + 1, n, t, i));
       }
@@ -206,6 +207,7 @@ TEST_F(CacheTest, ASegmentChannelOfOneSegmentServesManyFillsSideBySide) {
   const auto cache = machine_.Cache();
   const auto proxy = machine_.LinkedProxy(origin_.url(), {"-n", "1", "-z", "4096", "-t", "2"});
   std::vector<Download> clients;
+  clients.reserve(40);
   for (int i = 0; i < 40; ++i) clients.emplace_back(*proxy, fmt::format("/kept/a?{}", i));
   for (Download& client : clients) {
     EXPECT_TRUE(client.Finish());

@@ -42,7 +42,7 @@ std::string Text(std::span<const std::byte> bytes) {
 /// A cache on a thread of its own.
 class RunningCache {
  public:
-  explicit RunningCache(CacheOptions options = {.memory_bytes = 16 * kMiB})
+  explicit RunningCache(const CacheOptions& options = {.memory_bytes = 16 * kMiB})
       : loop_(*net::EventLoop::Create()), cache_(*Cache::Create(options, loop_.get())) {
     thread_ = std::jthread([this] { loop_->Run(); });
   }

@@ -260,7 +260,7 @@ class HostilePeerTest : public ::testing::Test {
 
   const std::string small_ = Content(1000);
   const std::string large_ = Content(500'000);
-  const Machine machine_;
+  const Machine machine_{};
   const NginxOrigin origin_;
   const std::unique_ptr<DaemonProcess> cache_ = machine_.Cache();
   const std::unique_ptr<DaemonProcess> proxy_ = machine_.LinkedProxy(origin_.url());
@@ -489,6 +489,7 @@ TEST_F(HostilePeerTest, WhoAsksAndNeverReadsIsEnded) {
 
 TEST_F(HostilePeerTest, WhoSaysTooMuchDoesNotHoldTheOthersUp) {
   std::vector<std::unique_ptr<Peer>> peers;
+  peers.reserve(8);
   for (int i = 0; i < 8; ++i) peers.push_back(Link());
   for (int round = 0; round < 20; ++round) {
     for (const auto& peer : peers) {
@@ -503,6 +504,7 @@ TEST_F(HostilePeerTest, WhoSaysTooMuchDoesNotHoldTheOthersUp) {
 
 TEST_F(HostilePeerTest, SilentPeersHoldNobodyUp) {
   std::vector<std::unique_ptr<Peer>> silent;
+  silent.reserve(200);
   for (int i = 0; i < 200; ++i) silent.push_back(Connect());
   // These lead what others want, and say no more.
   const std::string before_begin = origin_.url() + "/small?wanted";

@@ -42,7 +42,7 @@ class ProxyTest : public ::testing::Test {
                                        std::vector<std::string> flags = {}) const {
     return machine_.Proxy(origin, std::move(flags));
   }
-  const Machine machine_;
+  const Machine machine_{};
 };
 
 TEST_F(ProxyTest, EverySizeComesWholeByBothProtocols) {

@@ -422,7 +422,7 @@ class Torture : public ::testing::Test {
     std::fflush(stdout);
   }
 
-  const Machine machine_;
+  const Machine machine_{};
   const NginxOrigin origin_{{.locations = kLocations}};
   Objects objects_{origin_};
   const testing::LoopbackLease lease_{4};
