@@ -35,9 +35,6 @@ constexpr std::uint64_t kProofBytes = 256U << 10U;
 /// TCP_NOTSENT_LOWAT says.
 constexpr std::uint64_t kSocketBufferBytes = 64U << 10U;
 
-/// From this allowance on a segment that is not full may be held back.
-constexpr std::uint64_t kHoldAllowance = 4 * kSocketBufferBytes;
-
 void SetNoDelay(int socket) {
   const int on = 1;
   ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -249,10 +246,10 @@ bool Connection::Send() {
     if (allowance_ > 0 && allowance_ < kSocketBufferBytes) {
       chunk = std::min(chunk, allowance_ - std::min(allowance_, net::UnsentBytes(socket_.get())));
     }
-    // What does not fill a segment waits for more of the answer, and at its end for the end of the
-    // stream. Not if the kernel might ask for no more while it waits: it asks when less than half
-    // of the allowance is unsent.
-    const bool hold = core_.last_answer() && (allowance_ == 0 || allowance_ >= kHoldAllowance);
+    // The last answer's last segment leaves together with the end of the stream. Not if the rest
+    // may have to wait for room: a peer whose window is smaller than a segment would get what is
+    // held back only every 200 ms.
+    const bool hold = core_.last_answer() && chunk == left;
     if (chunk == 0) {
       sent.outcome = Body::Outcome::kSocketFull;
     } else {
@@ -309,9 +306,9 @@ void Connection::SetAllowance(std::uint64_t bytes) {
   allowance_ = bytes;
   const int value = static_cast<int>(bytes);
   ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof value);
-  if (bytes < kHoldAllowance) SendHeld(socket_.get());  // nothing is held from here on
   if (bytes < kSocketBufferBytes) {  // less than a segment, perhaps: it must not wait for more
     SetNoDelay(socket_.get());
+    SendHeld(socket_.get());  // nothing is held from here on, see Send()
   }
 }
 
