@@ -19,7 +19,7 @@ MEAN = "mean, ns"
 P50, P99 = "p50, ns", "p99, ns"
 TRACE_REQUESTS = 100_000
 TRACES = ("zipf 0.8", "zipf 1.0", "scan in zipf 0.8", "scan in zipf 1.0", "shift of zipf 0.8",
-          "loop", "news")
+          "news")
 BYTE_RATIO = "of the bytes, %"
 HIT_COLUMNS = (SERVER_CPU, CLIENT_CPU, CLIENT_BUSY, "p99, µs", PEAK_RESIDENT)
 OURS = ("getfile-proxy", "getfile-cached")
