@@ -408,9 +408,8 @@ TEST_F(HostilePeerTest, ALeaderThatLiesEndsItsOwnFillOnly) {
     EXPECT_FALSE(peer->Await(kBegun).empty());
     ASSERT_TRUE(peer->Send(lies[i](led)));
     EXPECT_TRUE(peer->Ends()) << i;
-    EXPECT_TRUE(Eventually(kDeadline, "it is counted", [&] {
-      return Malformed() == before + static_cast<double>(i) + 1;
-    }));
+    EXPECT_TRUE(Eventually(kDeadline, "it is counted",
+                           [&] { return Malformed() == before + static_cast<double>(i) + 1; }));
   }
   EXPECT_EQ(machine_.Ctl({"purge", "--prefix", "hostile"}).out, "purged 0\n");
 }
