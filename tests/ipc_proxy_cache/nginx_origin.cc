@@ -91,6 +91,7 @@ location /chunked/ {{
 {4}
 location = /to/loop {{ return 302 /to/loop; }}
 location = /drop {{ return 444; }}
+location = /settled {{ access_log off; return 204; }}
 {5}
 {6}
 }}
@@ -161,6 +162,12 @@ void NginxOrigin::Remove(const std::string& name) const {
 }
 
 std::vector<OriginAccess> NginxOrigin::Log() const {
+  // nginx writes the line of a request after the last byte of its answer. It has one thread: when
+  // it answers this, it is done with every answer that anybody has received.
+  if (process_->running()) {
+    testing::RawPeer::Exchange(lease_.address(0), kPort,
+                               "GET /settled HTTP/1.0\r\nHost: origin\r\n\r\n");
+  }
   std::vector<OriginAccess> log;
   std::istringstream text(folder_.Read("access.log"));
   for (std::string line; std::getline(text, line);) {

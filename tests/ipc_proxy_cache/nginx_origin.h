@@ -58,7 +58,8 @@ class NginxOrigin {
   void Write(const std::string& name, std::string_view bytes) const;
   void Remove(const std::string& name) const;
 
-  /// The requests that are over, in the order of their ends.
+  /// The requests that are over, in the order of their ends: at least those whose whole answer
+  /// has been received.
   std::vector<OriginAccess> Log() const;
   /// How many of them were for `target`.
   std::size_t Fetches(std::string_view target) const;
