@@ -35,6 +35,14 @@ constexpr std::uint64_t kProofBytes = 256U << 10U;
 /// TCP_NOTSENT_LOWAT says.
 constexpr std::uint64_t kSocketBufferBytes = 64U << 10U;
 
+/// From this allowance on a segment that is not full may be held back: below, the kernel might ask
+/// for no more while it waits.
+constexpr std::uint64_t kHoldAllowance = 4 * kSocketBufferBytes;
+
+/// A segment that is held back while the socket is full leaves after this time, and the connection
+/// holds none back any more. The kernel's own limit is 200 ms, for each segment anew.
+constexpr Duration kHoldTime = std::chrono::milliseconds(5);
+
 void SetNoDelay(int socket) {
   const int on = 1;
   ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -131,7 +139,9 @@ void Connection::Park() {
     }
     in_loop_ = true;
   }
-  if (const auto deadline = core_.NextDeadline()) {
+  auto deadline = core_.NextDeadline();
+  if (hold_deadline_ && (!deadline || *hold_deadline_ < *deadline)) deadline = hold_deadline_;
+  if (deadline) {
     loop.Arm(this, *deadline);
   } else {
     loop.Cancel(this);
@@ -216,6 +226,8 @@ bool Connection::Send() {
     no_delay_ = true;
     SetNoDelay(socket_.get());
   }
+  bool hold = false;
+  hold_deadline_.reset();
   Body::Sent sent;
   if (left == 0) {
     const ssize_t n = ::send(socket_.get(), head.data(), head.size(),
@@ -246,10 +258,9 @@ bool Connection::Send() {
     if (allowance_ > 0 && allowance_ < kSocketBufferBytes) {
       chunk = std::min(chunk, allowance_ - std::min(allowance_, net::UnsentBytes(socket_.get())));
     }
-    // The last answer's last segment leaves together with the end of the stream. Not if the rest
-    // may have to wait for room: a peer whose window is smaller than a segment would get what is
-    // held back only every 200 ms.
-    const bool hold = core_.last_answer() && chunk == left;
+    // What does not fill a segment waits for more of the answer, and at its end for the end of the
+    // stream.
+    hold = core_.last_answer() && may_hold_ && (allowance_ == 0 || allowance_ >= kHoldAllowance);
     if (chunk == 0) {
       sent.outcome = Body::Outcome::kSocketFull;
     } else {
@@ -269,6 +280,7 @@ bool Connection::Send() {
       // The kernel tells when a third is free. Trying at once again would send in small pieces, and
       // wait for an edge that a full source would never cause.
       if (in_loop_) worker_->loop().Rearm(socket_.get(), kEvents, this);
+      if (hold) hold_deadline_ = now + kHoldTime;
       MeasureQueue();
       if (!blocked_) {
         blocked_ = true;
@@ -279,7 +291,7 @@ bool Connection::Send() {
       return core_.phase() != ServerConnection::Phase::kSending;
     case Body::Outcome::kNotYet:
       core_.HandleBodyLate();
-      if (core_.last_answer()) SendHeld(socket_.get());
+      if (hold) SendHeld(socket_.get());
       body_->Wait(this, core_.body_offset());
       return true;
     case Body::Outcome::kSourceBroken:
@@ -306,10 +318,8 @@ void Connection::SetAllowance(std::uint64_t bytes) {
   allowance_ = bytes;
   const int value = static_cast<int>(bytes);
   ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof value);
-  if (bytes < kSocketBufferBytes) {  // less than a segment, perhaps: it must not wait for more
-    SetNoDelay(socket_.get());
-    SendHeld(socket_.get());  // nothing is held from here on, see Send()
-  }
+  if (bytes < kHoldAllowance) SendHeld(socket_.get());  // nothing is held from here on, see Send()
+  if (bytes < kSocketBufferBytes) SetNoDelay(socket_.get());  // less than a segment, perhaps
 }
 
 void Connection::Shrink() {
@@ -354,6 +364,13 @@ void Connection::OnEvents(std::uint32_t events) {
 }
 
 void Connection::OnTimer() {
+  if (hold_deadline_ && *hold_deadline_ <= worker_->loop().now()) {
+    // A small window, perhaps, that no full segment fits into.
+    hold_deadline_.reset();
+    may_hold_ = false;
+    SendHeld(socket_.get());
+    return Park();
+  }
   const std::uint64_t queued = net::UnacknowledgedBytes(socket_.get());
   core_.HandleTimeout(queued, worker_->loop().now());
   if (charged_ != queued) MeasureQueue();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/base/unique_fd.h"
@@ -78,7 +79,9 @@ class Connection final : private net::EventLoop::Watcher,
 
   // Send-buffer budget. 0: no allowance was needed yet.
   std::uint64_t allowance_ = 0;
-  std::uint64_t charged_ = 0;  ///< what the budget holds against this connection
+  bool may_hold_ = true;                    ///< segments that are not full may be held back
+  std::optional<TimePoint> hold_deadline_;  ///< one may be held back, and the socket is full
+  std::uint64_t charged_ = 0;               ///< what the budget holds against this connection
   std::uint64_t sent_since_measured_ = 0;
   std::uint64_t sent_total_ = 0;
   TimePoint blocked_time_;
