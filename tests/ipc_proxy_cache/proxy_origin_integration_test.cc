@@ -197,14 +197,22 @@ TEST(ProxyOriginTest, ASlowClientHoldsTheOriginBackAndNotTheMemory) {
 }
 
 TEST(ProxyOriginTest, WhatIsNoOptionIsRefusedBeforeAnythingIsServed) {
-  for (const std::vector<std::string>& arguments :
-       std::vector<std::vector<std::string>>{{},
-                                             {"-s", "ftp://a"},
-                                             {"-s", "a", "-z", "823"},
-                                             {"-s", "a", "-n", "0"},
-                                             {"-s", "a", "--on-miss", "1"},
-                                             {"-s", "a", "--temp-dir", "/nonexistent"}}) {
-    EXPECT_EQ(testing::RunTool("getfile-proxy", arguments).exit_code, 2);
+  const struct {
+    std::vector<std::string> arguments;
+    const char* named;  ///< in the message
+  } cases[] = {{{}, "--origin"},
+               {{"-s", "ftp://a"}, "ftp"},
+               {{"-s", "a", "-z", "823"}, "--segment-bytes"},
+               {{"-s", "a", "-n", "0"}, "--segments"},
+               {{"-s", "a", "--on-miss", "1"}, "--on-miss"},
+               {{"-s", "a", "--temp-dir", "/nonexistent"}, "--temp-dir"},
+               {{"-s", "a", "--origin-ca", "/nonexistent"}, "--origin-ca"},
+               {{"-s", "a", "--cache-socket", std::string(300, 'x')}, "--cache-socket"}};
+  for (const auto& wrong : cases) {
+    const auto result = testing::RunTool("getfile-proxy", wrong.arguments);
+    EXPECT_EQ(result.exit_code, 2) << wrong.named;
+    EXPECT_THAT(result.err, HasSubstr(wrong.named));
+    EXPECT_EQ(result.out, "") << "no ready line";
   }
 }
 
