@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -102,6 +103,10 @@ struct TcpSocket {
 };
 /// The ends at `local_port` of all connections.
 std::vector<TcpSocket> TcpSocketsAt(std::uint16_t local_port);
+
+/// An option (an int) of the socket that the process `pid` has at the other end of `peer`; nothing
+/// if it has none, or if the kernel does not let us look (pidfd_getfd).
+std::optional<int> SocketOptionOfPeer(pid_t pid, const RawPeer& peer, int level, int option);
 
 /// RLIMIT_NOFILE of another process while the object lives; the hard limit is left alone.
 class DescriptorLimit {

@@ -13,6 +13,7 @@
 #include "tests/harness/sha256.h"
 #include "tests/ipc_proxy_cache/nginx_origin.h"
 #include "tests/ipc_proxy_cache/proxies.h"
+#include "tests/ipc_proxy_cache/tls_origin.h"
 
 // Proxies that share a cache before nginx: what is kept, for how long, and for whom. What happens
 // when somebody dies is in cache_faults_integration_test.cc.
@@ -24,6 +25,7 @@ using getfile::Answers;
 using getfile::Content;
 using getfile::Get;
 using testing::Eventually;
+using testing::FakeServer;
 using testing::kDeadline;
 using testing::RawPeer;
 using testing::Sha256Hex;
@@ -118,6 +120,30 @@ INSTANTIATE_TEST_SUITE_P(Channels, CacheSizesTest,
                                            Channel{"OneSegment", {"-n", "1", "-z", "65536"}},
                                            Channel{"SmallestSegments", {"-n", "91", "-z", "824"}}),
                          [](const auto& channel) { return channel.param.name; });
+
+TEST_F(CacheTest, LargeHitsGoOutBySendfileWhereThatIsAskedFor) {
+  const std::string content = Content(1'000'000);
+  origin_.Write("a", content);
+  const auto cache = machine_.Cache();
+  const auto copying = machine_.LinkedProxy(origin_.url());
+  const auto sending = machine_.LinkedProxy(origin_.url(), {"--sendfile"});
+  if (!BytesWritten(copying->pid())) GTEST_SKIP() << "needs /proc/pid/io";
+  EXPECT_TRUE(Http(*copying, "/kept/a").body == content);
+  AwaitFills(*cache);
+  const auto written_before = [&](const DaemonProcess& proxy) {
+    const std::uint64_t before = BytesWritten(proxy.pid()).value();
+    const HttpReply hit = Http(proxy, "/kept/a");
+    EXPECT_EQ(hit.Field("X-Cache"), "HIT");
+    EXPECT_TRUE(hit.body == content);
+    return before;
+  };
+  const std::uint64_t sending_before = written_before(*sending);
+  EXPECT_TRUE(Eventually(kDeadline, "what sendfile gave to the socket is counted", [&] {
+    return BytesWritten(sending->pid()).value() >= sending_before + content.size();
+  }));
+  const std::uint64_t copying_before = written_before(*copying);
+  EXPECT_LT(BytesWritten(copying->pid()).value(), copying_before + content.size() / 2);
+}
 
 TEST_F(CacheTest, ThirtyPointsOfSegmentsAndThreads) {
   const auto cache = machine_.Cache();
@@ -422,6 +448,34 @@ TEST_F(CacheTest, AChunkedAnswerIsKeptOnceItsLengthIsKnown) {
       EXPECT_EQ(hit.Field("X-Cache"), "HIT") << size;
       EXPECT_TRUE(hit.body == content) << size;
     }
+  }
+}
+
+TEST_F(CacheTest, AnHttpsAnswerThatMayHaveBeenCutIsNotKept) {
+  const struct {
+    std::string fields;
+    std::vector<std::string> x_cache;  ///< of two requests
+    int fetches;
+  } cases[] = {{"", {"PASS", "PASS"}, 2},  // it ends where the connection ends
+               {"Content-Length: 5\r\n", {"MISS", "HIT"}, 1}};
+  for (const auto& [fields, x_cache, fetches] : cases) {
+    const std::string answer = fmt::format(
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=3600\r\nConnection: close\r\n{}\r\nhello",
+        fields);
+    const Machine machine;
+    CutTlsOrigin origin(answer);
+    const auto cache = machine.Cache();
+    const auto proxy = machine.LinkedProxy(origin.url(), {"--origin-ca", origin.certificate()});
+    // Without TLS there is no goodbye that could be missed.
+    const FakeServer plain({FakeServer::Answer(answer)});
+    const auto of_plain = machine.LinkedProxy(Url(plain));
+    for (std::size_t i = 0; i < 2; ++i) {
+      const HttpReply reply = Http(*proxy, "/a");
+      EXPECT_EQ(reply.body, "hello") << fields;
+      EXPECT_EQ(reply.Field("X-Cache"), x_cache[i]) << fields;
+      EXPECT_EQ(Http(*of_plain, "/a").Field("X-Cache"), i == 0 ? "MISS" : "HIT") << fields;
+    }
+    EXPECT_EQ(origin.requests(), fetches) << fields;
   }
 }
 

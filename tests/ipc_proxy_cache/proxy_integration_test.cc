@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include <algorithm>
 #include <memory>
@@ -29,12 +31,6 @@ using ::testing::HasSubstr;
 using testing::kDeadline;
 using testing::RawPeer;
 using testing::Sha256Hex;
-
-RawPeer::Received Getfile(const DaemonProcess& proxy, std::string_view path) {
-  return RawPeer::Exchange(proxy.host(), proxy.port(), Get(path));
-}
-
-std::string Url(const FakeServer& server) { return fmt::format("127.0.0.1:{}", server.port()); }
 
 class ProxyTest : public ::testing::Test {
  protected:
@@ -256,6 +252,19 @@ TEST_F(ProxyTest, ConnectionsToTheOriginAreUsedAgain) {
   for (int i = 0; i < 20; ++i) EXPECT_EQ(Http(*proxy, "/a").body, "x");
   EXPECT_EQ(origin.requests().size(), 20U);
   EXPECT_EQ(origin.connections(), 1U);
+}
+
+TEST_F(ProxyTest, AKeptConnectionDoesNotWaitForFullSegments) {
+  // Nagle's algorithm would hold the end of an answer until the client, which may wait 40 ms,
+  // acknowledges what came before it.
+  FakeServer origin({FakeServer::Answer(HttpOk("hello"))});
+  const auto proxy = Proxy(Url(origin));
+  RawPeer peer = RawPeer::Connect(proxy->host(), proxy->port()).value();
+  ASSERT_TRUE(peer.Send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"));
+  EXPECT_FALSE(peer.Read(1).bytes.empty());
+  const auto no_delay = getfile::SocketOptionOfPeer(proxy->pid(), peer, IPPROTO_TCP, TCP_NODELAY);
+  if (!no_delay) GTEST_SKIP() << "needs pidfd_getfd";
+  EXPECT_NE(*no_delay, 0);
 }
 
 TEST_F(ProxyTest, AHundredClientsOfASlowOriginAreServedSideBySide) {
