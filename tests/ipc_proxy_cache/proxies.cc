@@ -123,6 +123,16 @@ std::string Url(const testing::FakeServer& origin) {
   return fmt::format("127.0.0.1:{}", origin.port());
 }
 
+testing::FakeServer::Script InTwoParts(std::string answer, std::shared_future<void> go_on) {
+  return [answer = std::move(answer),
+          go_on = std::move(go_on)](testing::FakeServer::Conversation& conversation) {
+    conversation.ReadRequest();
+    conversation.Send(answer.substr(0, kFirstPartBytes));
+    go_on.wait();
+    conversation.Send(answer.substr(kFirstPartBytes));
+  };
+}
+
 Download Download::Begun(const DaemonProcess& proxy, std::string_view path,
                          std::size_t body_bytes) {
   Download download(proxy, path);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -68,6 +69,9 @@ HttpReply Http(const DaemonProcess& proxy, std::string_view path, std::string_vi
 /// workers have connections of their own, so this answer closes its connection.
 std::string HttpOk(std::string_view body, std::string_view fields = "");
 std::string Url(const testing::FakeServer& origin);
+/// Begins with so many bytes of `answer`; the rest comes when `go_on` does.
+testing::FakeServer::Script InTwoParts(std::string answer, std::shared_future<void> go_on);
+inline constexpr std::size_t kFirstPartBytes = 500'000;
 
 /// A client in the middle of its answer. Reads when it is told to.
 class Download {
