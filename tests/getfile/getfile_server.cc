@@ -114,6 +114,11 @@ double GetfileServer::Metric(const std::string& series) const {
   });
 }
 
+::testing::AssertionResult GetfileServer::Counts(const std::string& series, double value) const {
+  return testing::Eventually(kDeadline, fmt::format("{} is {}", series, value),
+                             [&] { return Metric(series) == value; });
+}
+
 double FindMetric(const std::string& text, const std::string& series) {
   const std::size_t at = text.rfind(series + " ");
   if (at == std::string::npos) return -1;

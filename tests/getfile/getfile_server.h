@@ -82,6 +82,10 @@ class GetfileServer {
   /// One value of it, by name and labels as they stand there; -1 if it is not there.
   double Metric(const std::string& series) const;
 
+  /// Waits until it is `value`. An answer is counted after its last byte has been sent, and before
+  /// the connection is closed: who reads no further than to that byte can look too early.
+  ::testing::AssertionResult Counts(const std::string& series, double value) const;
+
   /// Waits until the server has read everything that `peer` (IPv4) has sent, or is gone.
   ::testing::AssertionResult WaitUntilRead(const RawPeer& peer) const;
 

@@ -172,8 +172,7 @@ TEST_F(CacheFaultsTest, ClientsThatCloseEarlyLeaveNothingBehind) {
     EXPECT_TRUE(i % 4 == 0 || client.ReadTo(1000));
     if (i % 2 == 0) client.Reset();
   }
-  EXPECT_TRUE(Eventually(kDeadline, "nothing is fetched any more",
-                         [&] { return Metric(*cache, "getfile_cached_fills") == 0; }));
+  AwaitFills(*cache);
   // What had begun is there now. Of 14 paths that were fetched side by side connections to the
   // origin may stay open, to be used again.
   EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT");
@@ -494,7 +493,7 @@ TEST_F(CacheFaultsTest, ProxiesThatAreKilledAgainAndAgainLeaveTheCacheAsItWas) {
   }
   EXPECT_TRUE(Eventually(kDeadline, "only the living have links",
                          [&] { return Metric(*cache, "getfile_cached_links") == 2; }));
-  EXPECT_EQ(Metric(*cache, "getfile_cached_fills"), 0);
+  AwaitFills(*cache);
   // One of them may have been whole before its proxy was killed.
   EXPECT_EQ(machine_.Ctl({"purge", "--prefix", "/slow"}).exit_code, 0);
   EXPECT_TRUE(Eventually(kDeadline, "no descriptor is left",

@@ -242,7 +242,7 @@ class HostilePeerTest : public ::testing::Test {
     ExpectOthersServed();
     EXPECT_TRUE(Eventually(kDeadline, "the links of the hostile are closed",
                            [&] { return Metric(*cache_, "getfile_cached_links") == 2; }));
-    EXPECT_EQ(Metric(*cache_, "getfile_cached_fills"), 0);
+    AwaitFills(*cache_);
     EXPECT_EQ(machine_.Ctl({"purge", "--prefix", "/"}).exit_code, 0);
     EXPECT_EQ(machine_.Ctl({"purge", "--prefix", "hostile"}).exit_code, 0);
     EXPECT_TRUE(Eventually(kDeadline, "no descriptor of theirs is left",
