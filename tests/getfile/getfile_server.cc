@@ -1,6 +1,9 @@
 #include "tests/getfile/getfile_server.h"
 
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,8 +13,10 @@
 #include <fstream>
 
 #include "common/base/check.h"
+#include "common/base/unique_fd.h"
 #include "common/net/socket.h"
 #include "tests/harness/eventually.h"
+#include "tests/harness/proc.h"
 
 namespace ds::testing {
 
@@ -109,6 +114,11 @@ double GetfileServer::Metric(const std::string& series) const {
   });
 }
 
+::testing::AssertionResult GetfileServer::Counts(const std::string& series, double value) const {
+  return testing::Eventually(kDeadline, fmt::format("{} is {}", series, value),
+                             [&] { return Metric(series) == value; });
+}
+
 double FindMetric(const std::string& text, const std::string& series) {
   const std::size_t at = text.rfind(series + " ");
   if (at == std::string::npos) return -1;
@@ -139,6 +149,24 @@ std::vector<TcpSocket> TcpSocketsAt(std::uint16_t local_port) {
                        .unread = ParseHex(entry.substr(40, 8))});
   }
   return sockets;
+}
+
+std::optional<int> SocketOptionOfPeer(pid_t pid, const RawPeer& peer, int level, int option) {
+  const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  for (const std::string& path : testing::ListFolder(fmt::format("/proc/{}/fd", pid))) {
+    const int number = std::stoi(path.substr(path.rfind('/') + 1));
+    const UniqueFd socket(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0)));
+    sockaddr_in address{};
+    socklen_t length = sizeof address;
+    if (::getpeername(socket.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0 ||
+        address.sin_family != AF_INET || ntohs(address.sin_port) != peer.local_port()) {
+      continue;
+    }
+    int value = 0;
+    length = sizeof value;
+    if (::getsockopt(socket.get(), level, option, &value, &length) == 0) return value;
+  }
+  return std::nullopt;
 }
 
 DescriptorLimit::DescriptorLimit(pid_t pid, rlim_t limit) : pid_(pid) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -81,6 +82,10 @@ class GetfileServer {
   /// One value of it, by name and labels as they stand there; -1 if it is not there.
   double Metric(const std::string& series) const;
 
+  /// Waits until it is `value`. An answer is counted after its last byte has been sent, and before
+  /// the connection is closed: who reads no further than to that byte can look too early.
+  ::testing::AssertionResult Counts(const std::string& series, double value) const;
+
   /// Waits until the server has read everything that `peer` (IPv4) has sent, or is gone.
   ::testing::AssertionResult WaitUntilRead(const RawPeer& peer) const;
 
@@ -102,6 +107,10 @@ struct TcpSocket {
 };
 /// The ends at `local_port` of all connections.
 std::vector<TcpSocket> TcpSocketsAt(std::uint16_t local_port);
+
+/// An option (an int) of the socket that the process `pid` has at the other end of `peer`; nothing
+/// if it has none, or if the kernel does not let us look (pidfd_getfd).
+std::optional<int> SocketOptionOfPeer(pid_t pid, const RawPeer& peer, int level, int option);
 
 /// RLIMIT_NOFILE of another process while the object lives; the hard limit is left alone.
 class DescriptorLimit {

@@ -14,6 +14,7 @@
 
 #include "tests/getfile/getfile_server.h"
 #include "tests/getfile/http_reply.h"
+#include "tests/harness/eventually.h"
 #include "tests/harness/raw_peer.h"
 #include "tests/harness/run_tool.h"
 #include "tests/harness/sha256.h"
@@ -63,9 +64,11 @@ void LoadWithWrk(std::size_t body_size, const std::vector<std::string>& more) {
   ASSERT_NE(count_end, std::string::npos) << result.out;
   const std::size_t count_begin = result.out.find_last_not_of("0123456789", count_end - 1) + 1;
   const double count = std::strtod(result.out.c_str() + count_begin, nullptr);
-  const std::string page = server.MetricsPage();
   EXPECT_GT(count, 0) << result.out;
-  EXPECT_GE(FindMetric(page, "getfile_requests_total{protocol=\"http\",status=\"OK\"}"), count);
+  EXPECT_TRUE(testing::Eventually(kDeadline, "all of them are counted", [&] {
+    return server.Metric("getfile_requests_total{protocol=\"http\",status=\"OK\"}") >= count;
+  }));
+  const std::string page = server.MetricsPage();
   for (const char* status : {"FILE_NOT_FOUND", "ERROR", "INVALID"}) {
     EXPECT_EQ(
         FindMetric(
@@ -208,12 +211,11 @@ TEST(GetfileHttpMixedTest, BothProtocolsAreServedOnOnePortAtTheSameTime) {
       }
     });
   }
-  const std::string page = server.MetricsPage();
-  EXPECT_EQ(FindMetric(page, "getfile_requests_total{protocol=\"getfile\",status=\"OK\"}"),
-            2 * kRequests + kRequests / 2);
-  EXPECT_EQ(FindMetric(page, "getfile_requests_total{protocol=\"http\",status=\"OK\"}"),
-            kRequests + kRequests / 2);
-  EXPECT_EQ(FindMetric(page, "getfile_answers_broken_total"), 0);
+  EXPECT_TRUE(server.Counts("getfile_requests_total{protocol=\"getfile\",status=\"OK\"}",
+                            2 * kRequests + kRequests / 2));
+  EXPECT_TRUE(server.Counts("getfile_requests_total{protocol=\"http\",status=\"OK\"}",
+                            kRequests + kRequests / 2));
+  EXPECT_EQ(server.Metric("getfile_answers_broken_total"), 0);
 }
 
 }  // namespace

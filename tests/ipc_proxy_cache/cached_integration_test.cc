@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <memory>
@@ -57,13 +58,20 @@ class CachedTest : public ::testing::Test {
     if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
       return UniqueFd();
     }
-    const timeval patience{.tv_sec = 20, .tv_usec = 0};
+    const timeval patience{.tv_sec = kDeadline / std::chrono::seconds(1) * testing::kSlowdown,
+                           .tv_usec = 0};
     ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     return fd;
   }
   static bool Ends(const UniqueFd& link) {
     char byte = 0;
+    errno = 0;
     return ::recv(link.get(), &byte, 1, 0) <= 0 && errno != EAGAIN;
+  }
+  /// As a proxy without a name and segments does. False once the link has ended.
+  static bool SayHello(const UniqueFd& link) {
+    const std::string hello = std::string("\x01\0\x01\0\x19\0\0\0", 8) + std::string(17, '\0');
+    return ::send(link.get(), hello.data(), hello.size(), MSG_NOSIGNAL) > 0;
   }
 
   TempDir folder_;
@@ -156,12 +164,11 @@ TEST_F(CachedTest, StoppedToolDoesNotSlowOthers) {
   DaemonProcess cache(Options());
   ASSERT_TRUE(cache.StartAndWaitReady().ok());
   std::vector<UniqueFd> stopped;  // they never read
-  const std::string hello = std::string("\x01\0\x01\0\x19\0\0\0", 8) + std::string(17, '\0');
   const std::string open("\x13\0\x01\0\x10\0\0\0\x01\0\0\0\0\0\0\0", 16);
   for (int i = 0; i < 20; ++i) {
     stopped.push_back(Connect());
     ASSERT_TRUE(stopped.back());
-    ::send(stopped.back().get(), hello.data(), hello.size(), MSG_NOSIGNAL);
+    ASSERT_TRUE(SayHello(stopped.back()));
     const int fd = stopped.back().get();
     ::fcntl(fd, F_SETFL, O_NONBLOCK);
     for (int k = 0; k < 100; ++k) ::send(fd, open.data(), open.size(), MSG_NOSIGNAL);
@@ -203,25 +210,31 @@ TEST_F(CachedTest, BadConfigurationIsRefusedBeforeAnythingIsServed) {
   folder_.Write("bad", "no-path file\n");
   folder_.Write("big.bin", std::string(3 << 20, 'x'));
   folder_.Write("too-big", "/big big.bin\n");
-  const std::vector<std::vector<std::string>> wrongs = {
-      {"-c", folder_.path("bad")},
-      {"-c", folder_.path("none")},
-      {"--memory", "1K"},
-      {"-c", folder_.path("too-big"), "--memory", "16M"},
-      {"--max-object", "2"},
-      {"--ttl", "-1"},
-      {"--socket", std::string(200, 'x')},
-      {"--no-such-option"},
+  const struct {
+    std::vector<std::string> arguments;
+    std::string named;  ///< in the message
+  } cases[] = {
+      {{"-c", folder_.path("bad")}, folder_.path("bad")},
+      {{"-c", folder_.path("none")}, folder_.path("none")},
+      {{"-c", folder_.path("too-big"), "--memory", "16M"}, "big"},
+      {{"--memory", "1K"}, "--memory"},
+      {{"--memory", "64T"}, "--memory: this machine has"},
+      {{"--memory", "65T"}, "--memory"},
+      {{"--max-object", "2"}, "--max-object"},
+      {{"--ttl", "-1"}, "--ttl"},
+      {{"--socket", std::string(200, 'x')}, "socket"},
+      {{"--no-such-option"}, "--no-such-option"},
   };
-  for (const auto& wrong : wrongs) {
-    SCOPED_TRACE(wrong.front());
-    std::vector<std::string> arguments = wrong;
-    if (wrong.front() != "--socket") {
+  for (const auto& wrong : cases) {
+    SCOPED_TRACE(wrong.arguments.front());
+    std::vector<std::string> arguments = wrong.arguments;
+    if (arguments.front() != "--socket") {
       arguments.insert(arguments.end(), {"--socket", socket()});
     }
     DaemonProcess cache({.program = "getfile-cached", .arguments = arguments});
     ASSERT_TRUE(cache.Start().ok());
     EXPECT_TRUE(cache.Wait().Exited(2)) << cache.stderr_text();
+    EXPECT_THAT(cache.stderr_text(), HasSubstr(wrong.named));
     EXPECT_FALSE(folder_.Exists("cache.sock"));
   }
   EXPECT_EQ(RunTool("getfile-cachectl", {"frobnicate"}).exit_code, 2);
@@ -238,7 +251,7 @@ TEST_F(CachedTest, FileThatIsNoSocketStays) {
 
 TEST_F(CachedTest, OtherUsersAreRefusedUnlessAllowed) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-  /// As another user: 'c' could connect, 'e' the link was ended, 'n' could not connect.
+  /// As another user: 'w' was welcomed, 'e' the link was ended, 'n' could not connect.
   const auto connect_as_nobody = [&] {
     int ends[2] = {-1, -1};
     EXPECT_EQ(::pipe(ends), 0);
@@ -247,9 +260,8 @@ TEST_F(CachedTest, OtherUsersAreRefusedUnlessAllowed) {
       char outcome = 'n';
       if (::setgid(65534) == 0 && ::setuid(65534) == 0) {
         if (const UniqueFd link = Connect()) {
-          const timeval patience{.tv_sec = 1, .tv_usec = 0};
-          ::setsockopt(link.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-          outcome = Ends(link) ? 'e' : 'c';
+          SayHello(link);
+          outcome = Ends(link) ? 'e' : 'w';
         }
       }
       static_cast<void>(::write(ends[1], &outcome, 1));
@@ -274,7 +286,7 @@ TEST_F(CachedTest, OtherUsersAreRefusedUnlessAllowed) {
   }
   DaemonProcess cache(Options({"--allow-uid", "65534"}));
   ASSERT_TRUE(cache.StartAndWaitReady().ok());
-  EXPECT_EQ(connect_as_nobody(), 'c');
+  EXPECT_EQ(connect_as_nobody(), 'w');
 }
 
 TEST_F(CachedTest, FolderOfAnotherUserIsRefused) {
@@ -285,6 +297,41 @@ TEST_F(CachedTest, FolderOfAnotherUserIsRefused) {
   EXPECT_TRUE(cache.Wait().Exited(1));
   EXPECT_THAT(cache.stderr_text(), HasSubstr("uid 12345"));
   ASSERT_EQ(::chown(folder_.path().c_str(), 0, 0), 0);
+}
+
+TEST_F(CachedTest, CacheOfAnotherUserIsTrustedOnlyWhereThatIsSaid) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  ASSERT_EQ(::chown(folder_.path().c_str(), 65534, 65534), 0);
+  // It would have us.
+  DaemonProcess::Options options = Options({"--allow-uid", "0"});
+  options.as_nobody = true;
+  DaemonProcess cache(options);
+  ASSERT_TRUE(cache.StartAndWaitReady().ok());
+  const struct {
+    std::vector<std::string> flags;
+    bool trusted;
+  } cases[] = {{{}, false},
+               {{"--cache-uid", "12345"}, false},
+               {{"--cache-uid", "65534"}, true},
+               {{"--cache-uid", "12345", "--cache-uid", "65534"}, true}};
+  for (const auto& [flags, trusted] : cases) {
+    SCOPED_TRACE(flags.empty() ? "nobody is trusted" : flags.back());
+    std::vector<std::string> arguments = flags;
+    arguments.insert(arguments.end(), {"-s", "127.0.0.1:1", "-p", "0", "--cache-socket", socket()});
+    DaemonProcess proxy({.program = "getfile-proxy", .arguments = arguments});
+    ASSERT_TRUE(proxy.StartAndWaitReady().ok());
+    EXPECT_EQ(proxy.Key("cache"), trusted ? socket() : "none");
+    const auto ctl = [&, &more = flags](std::vector<std::string> command) {
+      command.insert(command.begin(), more.begin(), more.end());
+      return Ctl(command);
+    };
+    EXPECT_EQ(ctl({"status"}).exit_code, trusted ? 0 : 1);
+    EXPECT_EQ(ctl({"doctor"}).exit_code, trusted ? 0 : 1);
+    const auto purge = ctl({"purge", "/a"});
+    EXPECT_EQ(purge.out, trusted ? "purged 0\n" : "");
+    EXPECT_EQ(purge.err.find("uid 65534") != std::string::npos, !trusted) << purge.err;
+    EXPECT_EQ(proxy.Terminate(), 0);
+  }
 }
 
 }  // namespace

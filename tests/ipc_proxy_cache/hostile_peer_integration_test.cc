@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -41,6 +42,7 @@ enum Type : std::uint16_t {
   kWelcome = 2,
   kWant = 3,
   kLead = 5,
+  kPassed = 7,
   kBegin = 8,
   kBegun = 9,
   kInsert = 10,
@@ -55,6 +57,7 @@ enum Type : std::uint16_t {
   kCopy = 24,
   kPurge = 26,
   kStatus = 28,
+  kReport = 29,
   kRead = 30,
 };
 
@@ -74,8 +77,17 @@ class Packet {
   Packet& Segment(std::uint32_t index, std::uint64_t token, std::uint64_t bytes) {
     return U32(index).U64(token).U64(bytes);
   }
-  /// Fresh for a minute.
-  Packet& Freshness() { return U64(1).U8(1).U64(60'000'000'000).U64(0).U8(0); }
+  /// Fresh for an hour, as CLOCK_MONOTONIC counts (on Linux the steady clock): age 0 now, a
+  /// lifetime, no time as stale, no must-revalidate.
+  Packet& Freshness() {
+    const std::chrono::nanoseconds now = std::chrono::steady_clock::now().time_since_epoch();
+    const std::chrono::nanoseconds lifetime = std::chrono::hours(1);
+    return U64(static_cast<std::uint64_t>(now.count()))
+        .U8(1)
+        .U64(static_cast<std::uint64_t>(lifetime.count()))
+        .U64(0)
+        .U8(0);
+  }
   /// With its length filled in.
   std::string bytes() const {
     std::string packet = bytes_;
@@ -230,7 +242,7 @@ class HostilePeerTest : public ::testing::Test {
     ExpectOthersServed();
     EXPECT_TRUE(Eventually(kDeadline, "the links of the hostile are closed",
                            [&] { return Metric(*cache_, "getfile_cached_links") == 2; }));
-    EXPECT_EQ(Metric(*cache_, "getfile_cached_fills"), 0);
+    AwaitFills(*cache_);
     EXPECT_EQ(machine_.Ctl({"purge", "--prefix", "/"}).exit_code, 0);
     EXPECT_EQ(machine_.Ctl({"purge", "--prefix", "hostile"}).exit_code, 0);
     EXPECT_TRUE(Eventually(kDeadline, "no descriptor of theirs is left",
@@ -428,16 +440,8 @@ TEST_F(HostilePeerTest, FieldsThatWouldSplitAnAnswerReachNoClient) {
       20);
   fields[18] = static_cast<char>(lines.size());
   fields += lines;
-  ASSERT_TRUE(peer->Send(Packet(kInsert)
-                             .U64(led.fill)
-                             .U64(led.term)
-                             .U8(0)
-                             .U64(1)
-                             .U8(1)
-                             .U64(std::uint64_t{1} << 61U)
-                             .U64(0)
-                             .U8(0)
-                             .Text(fields)));
+  ASSERT_TRUE(
+      peer->Send(Packet(kInsert).U64(led.fill).U64(led.term).U8(0).Freshness().Text(fields)));
   EXPECT_FALSE(peer->Await(kEnded).empty());
   const HttpReply reply = Http(*proxy_, "/split");
   EXPECT_EQ(reply.body, "the origin's");
@@ -537,10 +541,37 @@ TEST_F(HostilePeerTest, ManyFillsOfOneLinkArePassed) {
     ASSERT_TRUE(peer->Send(Packet(kWant).U64(i).U8(0).Text(fmt::format("hostile-{}", i))));
     const std::string answer = peer->Receive();
     ASSERT_FALSE(answer.empty());
-    if (answer[0] == 7) ++passed;
+    if (answer[0] == kPassed) ++passed;
   }
   EXPECT_EQ(passed, 1100 - 1024);
   ExpectOthersServed();
+}
+
+TEST(DelayedAnswersTest, OneLinkHasABoundedNumberOfThemAndOthersTheirOwn) {
+  const Machine machine;
+  const auto cache = machine.Cache({"--delay", "60000000"});
+  /// How many of so many WANTs are told at once to fetch for themselves.
+  const auto passed_of = [](Peer& peer, std::uint64_t wants) {
+    for (std::uint64_t i = 1; i <= wants; ++i) {
+      EXPECT_TRUE(peer.Send(Packet(kWant).U64(i).U8(0).Text(fmt::format("hostile-{}", i))));
+    }
+    // This is answered at once whatever else is delayed.
+    EXPECT_TRUE(peer.Send(Packet(kStatus).U64(1).U64(0)));
+    std::uint64_t passed = 0;
+    for (;;) {
+      const std::string answer = peer.Receive();
+      if (answer.empty() || answer[0] == kReport) break;
+      EXPECT_EQ(answer[0], kPassed);
+      ++passed;
+    }
+    return passed;
+  };
+  Peer greedy(machine.socket());
+  greedy.SayHello();
+  EXPECT_EQ(passed_of(greedy, 1100), 1100U - 1024U);
+  Peer other(machine.socket());
+  other.SayHello();
+  EXPECT_EQ(passed_of(other, 1), 0U);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "tests/harness/deadline.h"
 #include "tests/harness/eventually.h"
 #include "tests/harness/raw_peer.h"
+#include "tests/ipc_proxy_cache/tls_origin.h"
 
 namespace ds::ipc_proxy_cache {
 namespace {
@@ -112,14 +113,7 @@ NginxOrigin::NginxOrigin(Options options) {
   folder_.Write("files/index.html", "");
   folder_.Write("access.log", "");
   folder_.Write("nginx.conf", Configuration(folder_.path(), lease_.address(0), options));
-  if (options.tls) {
-    const auto made = testing::RunTool(
-        "openssl",
-        {"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-keyout", folder_.path("key.pem"), "-out", folder_.path("cert.pem"), "-days", "2",
-         "-subj", "/CN=origin", "-addext", "subjectAltName=IP:" + lease_.address(0)});
-    CHECK(made.exit_code == 0, made.err);
-  }
+  if (options.tls) MakeCertificate(folder_, lease_.address(0));
   Start();
 }
 

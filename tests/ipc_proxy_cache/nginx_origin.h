@@ -67,6 +67,10 @@ class NginxOrigin {
   /// kill -9: everything that is under way breaks off.
   void Kill();
   void Start();
+  /// Nothing more comes of what is under way until Resume(). To the pace of /slow/ the time between
+  /// counts.
+  void Pause() { process_->Pause(); }
+  void Resume() { process_->Resume(); }
 
  private:
   const testing::TempDir folder_;

@@ -362,7 +362,9 @@ TEST_P(OriginGivenUpTest, NothingMoreIsHeard) {
   std::unique_ptr<Later> later;
   switch (GetParam()) {
     case 1:
-      later = std::make_unique<Later>(loop_.get(), std::chrono::milliseconds(20), give_up);
+      given_up.on_body = [&] {
+        later = std::make_unique<Later>(loop_.get(), std::chrono::milliseconds(1), give_up);
+      };
       break;
     case 2:
       given_up.on_head = give_up;

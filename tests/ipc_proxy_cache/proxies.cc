@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <fstream>
 
 #include "common/base/check.h"
 #include "common/base/status.h"
@@ -71,6 +72,20 @@ void AwaitLinks(const DaemonProcess& proxy, int workers) {
                                   [&] { return Metric(proxy, "getfile_proxy_links") == workers; }));
 }
 
+void AwaitFills(const DaemonProcess& cache) {
+  EXPECT_TRUE(testing::Eventually(testing::kDeadline, "no fill is under way",
+                                  [&] { return Metric(cache, "getfile_cached_fills") == 0; }));
+}
+
+std::optional<std::uint64_t> BytesWritten(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/io", pid));
+  for (std::string name; file >> name;) {
+    std::uint64_t bytes = 0;
+    if (file >> bytes && name == "wchar:") return bytes;
+  }
+  return std::nullopt;
+}
+
 double Metric(const DaemonProcess& daemon, const std::string& series) {
   const auto address = net::HostPort::Parse(daemon.Key("metrics"));
   CHECK(address.ok(), Message(address.status()));
@@ -87,12 +102,42 @@ double OriginFetches(const DaemonProcess& proxy) {
   return Metric(proxy, "getfile_proxy_origin_fetches_total");
 }
 
+RawPeer::Received Getfile(const DaemonProcess& proxy, std::string_view path) {
+  return RawPeer::Exchange(proxy.host(), proxy.port(), getfile::Get(path));
+}
+
 HttpReply Http(const DaemonProcess& proxy, std::string_view path, std::string_view fields) {
   const auto received = RawPeer::Exchange(
       proxy.host(), proxy.port(),
       fmt::format("GET {} HTTP/1.1\r\nHost: h\r\n{}Connection: close\r\n\r\n", path, fields));
   const auto replies = getfile::ReadReplies(received.bytes);
   return replies.size() == 1 ? replies[0] : HttpReply{0, {}, {}, received.bytes};
+}
+
+std::string HttpOk(std::string_view body, std::string_view fields) {
+  return fmt::format("HTTP/1.1 200 OK\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{}",
+                     fields, body.size(), body);
+}
+
+std::string Url(const testing::FakeServer& origin) {
+  return fmt::format("127.0.0.1:{}", origin.port());
+}
+
+testing::FakeServer::Script InTwoParts(std::string answer, std::shared_future<void> go_on) {
+  return [answer = std::move(answer),
+          go_on = std::move(go_on)](testing::FakeServer::Conversation& conversation) {
+    conversation.ReadRequest();
+    conversation.Send(answer.substr(0, kFirstPartBytes));
+    go_on.wait();
+    conversation.Send(answer.substr(kFirstPartBytes));
+  };
+}
+
+Download Download::Begun(const DaemonProcess& proxy, std::string_view path,
+                         std::size_t body_bytes) {
+  Download download(proxy, path);
+  EXPECT_TRUE(download.ReadTo(body_bytes)) << path;
+  return download;
 }
 
 Download::Download(const DaemonProcess& proxy, std::string_view path, Protocol protocol,

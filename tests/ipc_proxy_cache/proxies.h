@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "tests/getfile/getfile_server.h"
 #include "tests/getfile/http_reply.h"
 #include "tests/harness/daemon_process.h"
+#include "tests/harness/fake_server.h"
 #include "tests/harness/raw_peer.h"
 #include "tests/harness/run_tool.h"
 #include "tests/harness/temp_dir.h"
@@ -58,8 +60,18 @@ double Metric(const DaemonProcess& daemon, const std::string& series);
 double Served(const DaemonProcess& proxy, const std::string& label);
 double OriginFetches(const DaemonProcess& proxy);
 
+/// One GET by GETFILE.
+testing::RawPeer::Received Getfile(const DaemonProcess& proxy, std::string_view path);
 /// One GET by HTTP, connection closed after it; code 0 if there was no whole answer.
 HttpReply Http(const DaemonProcess& proxy, std::string_view path, std::string_view fields = "");
+
+/// What an origin says. The script of a FakeServer talks to one peer at a time and the proxies'
+/// workers have connections of their own, so this answer closes its connection.
+std::string HttpOk(std::string_view body, std::string_view fields = "");
+std::string Url(const testing::FakeServer& origin);
+/// Begins with so many bytes of `answer`; the rest comes when `go_on` does.
+testing::FakeServer::Script InTwoParts(std::string answer, std::shared_future<void> go_on);
+inline constexpr std::size_t kFirstPartBytes = 500'000;
 
 /// A client in the middle of its answer. Reads when it is told to.
 class Download {
@@ -68,6 +80,10 @@ class Download {
 
   Download(const DaemonProcess& proxy, std::string_view path, Protocol protocol = Protocol::kHttp,
            int receive_buffer_bytes = 0);
+
+  /// One that has so much of its answer, and is to get more. Fails the test if it has not.
+  static Download Begun(const DaemonProcess& proxy, std::string_view path,
+                        std::size_t body_bytes = 100'000);
 
   /// Waits until there are `n` bytes of the body, or the end.
   bool ReadTo(std::size_t n);
@@ -92,6 +108,14 @@ class Download {
   std::string received_;
   testing::RawPeer::End end_ = testing::RawPeer::End::kOpen;
 };
+
+/// Waits until no fill is under way. A client may have all the bytes of one that is not published
+/// yet: its leader has still to say that this was the end. What follows is a hit then.
+void AwaitFills(const DaemonProcess& cache);
+
+/// What a process has written by write(2) and sendfile(2), but not by sendmsg(2); nothing if this
+/// kernel does not count.
+std::optional<std::uint64_t> BytesWritten(pid_t pid);
 
 /// The number of descriptors of a process that refer to memory without a name.
 std::size_t MemfdsOf(pid_t pid);

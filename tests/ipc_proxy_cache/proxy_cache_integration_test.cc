@@ -2,11 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <future>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,7 +14,6 @@
 #include "tests/harness/eventually.h"
 #include "tests/harness/fake_server.h"
 #include "tests/harness/raw_peer.h"
-#include "tests/harness/temp_dir.h"
 #include "tests/ipc_proxy_cache/proxies.h"
 
 // getfile-proxy and getfile-cached together, before an origin that does what the test says.
@@ -26,66 +23,23 @@ namespace {
 
 using getfile::Answers;
 using getfile::Content;
-using getfile::Get;
-using getfile::HttpReply;
-using testing::DaemonProcess;
 using testing::Eventually;
 using testing::FakeServer;
 using testing::kDeadline;
 using testing::RawPeer;
 
-std::string HttpOk(std::string_view body, std::string_view fields = "") {
-  return fmt::format("HTTP/1.1 200 OK\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{}",
-                     fields, body.size(), body);
-}
-
 class ProxyCacheTest : public ::testing::Test {
  protected:
-  std::unique_ptr<DaemonProcess> Cache(std::vector<std::string> flags = {}) {
-    flags.insert(flags.end(), {"--socket", socket()});
-    return Started("getfile-cached", std::move(flags));
+  std::unique_ptr<DaemonProcess> Cache(std::vector<std::string> flags = {}) const {
+    return machine_.Cache(std::move(flags));
   }
-  std::unique_ptr<DaemonProcess> Proxy(std::uint16_t origin, std::vector<std::string> flags = {}) {
-    flags.insert(flags.end(), {"-s", fmt::format("127.0.0.1:{}", origin), "-p", "0", "-t", "1",
-                               "--cache-socket", socket(), "--metrics", "127.0.0.1:0"});
-    return Started("getfile-proxy", std::move(flags));
+  /// One that has found its cache. With one worker: what it asks for comes after what it has said.
+  std::unique_ptr<DaemonProcess> Proxy(const FakeServer& origin,
+                                       std::vector<std::string> flags = {}) const {
+    flags.insert(flags.end(), {"-t", "1"});
+    return machine_.LinkedProxy(Url(origin), std::move(flags));
   }
-  /// One that has found its cache.
-  std::unique_ptr<DaemonProcess> LinkedProxy(std::uint16_t origin) {
-    auto proxy = Proxy(origin);
-    AwaitLinks(*proxy, 1);
-    return proxy;
-  }
-  std::string socket() const { return folder_.path("cache.sock"); }
-
-  static std::string Ask(std::string_view path) {
-    return fmt::format("GET {} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", path);
-  }
-  static HttpReply Http(DaemonProcess& proxy, std::string_view path) {
-    const auto received = RawPeer::Exchange(proxy.host(), proxy.port(), Ask(path));
-    const auto replies = getfile::ReadReplies(received.bytes);
-    return replies.size() == 1 ? replies[0] : HttpReply{0, {}, {}, received.bytes};
-  }
-  /// As soon as the proxy has found its cache: until then answers pass.
-  static HttpReply HttpLinked(DaemonProcess& proxy, std::string_view path) {
-    EXPECT_TRUE(Eventually(kDeadline, "the proxy has a cache",
-                           [&] { return Http(proxy, "/linked").Field("X-Cache") != "PASS"; }));
-    return Http(proxy, path);
-  }
-
- private:
-  static std::unique_ptr<DaemonProcess> Started(const char* program,
-                                                std::vector<std::string> flags) {
-    auto process =
-        std::make_unique<DaemonProcess>(DaemonProcess::Options{program, std::move(flags)});
-    if (const absl::Status ready = process->StartAndWaitReady(); !ready.ok()) {
-      ADD_FAILURE() << ready;
-      std::abort();
-    }
-    return process;
-  }
-
-  const testing::TempDir folder_;
+  const Machine machine_{};
 };
 
 class ProxyCacheSizesTest : public ProxyCacheTest,
@@ -95,82 +49,87 @@ TEST_P(ProxyCacheSizesTest, WhatOneProxyHasFetchedAnotherHits) {
   const std::string content = Content(GetParam());
   FakeServer origin({FakeServer::Answer(HttpOk(content, "ETag: \"1\"\r\n"))});
   const auto cache = Cache();
-  const auto first = Proxy(origin.port());
-  const auto second = Proxy(origin.port());
-  EXPECT_EQ(first->Key("cache"), socket());
-  const HttpReply warm = HttpLinked(*second, "/a");
+  const auto first = Proxy(origin);
+  const auto second = Proxy(origin);
+  EXPECT_EQ(first->Key("cache"), machine_.socket());
+  const HttpReply warm = Http(*second, "/a");
   EXPECT_TRUE(warm.body == content);
+  AwaitFills(*cache);
   const std::size_t fetches = origin.requests().size();
-  const HttpReply hit = HttpLinked(*first, "/a");
+  const HttpReply hit = Http(*first, "/a");
   EXPECT_EQ(hit.code, 200);
   EXPECT_EQ(hit.Field("X-Cache"), "HIT");
   EXPECT_EQ(hit.Field("ETag"), "\"1\"");
   EXPECT_TRUE(hit.body == content);
   EXPECT_EQ(origin.requests().size(), fetches);
-  EXPECT_THAT(RawPeer::Exchange(first->host(), first->port(), Get("/a")),
-              Answers(getfile::Ok(content)));
+  EXPECT_THAT(Getfile(*first, "/a"), Answers(getfile::Ok(content)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, ProxyCacheSizesTest,
                          ::testing::Values(0, 1, 560, 16384, 16385, 65472, 65473, 262144, 1'000'001,
                                            16U << 20U));
 
+/// Sends as much as InTwoParts() at first, and no more.
+FakeServer::Script FirstPart(std::string answer) {
+  return [answer = std::move(answer)](FakeServer::Conversation& conversation) {
+    conversation.ReadRequest();
+    conversation.Send(answer.substr(0, kFirstPartBytes));
+    conversation.WaitForEnd();
+  };
+}
+
+/// Sends what is asked for by Range, to the end of `content`.
+FakeServer::Script LastPart(std::string content, std::string fields) {
+  return [content = std::move(content),
+          fields = std::move(fields)](FakeServer::Conversation& conversation) {
+    const std::string request = conversation.ReadRequest();
+    EXPECT_THAT(request, ::testing::HasSubstr("If-Range: \"1\"\r\n"));
+    const std::size_t first = std::stoul(request.substr(request.find("Range: bytes=") + 13));
+    conversation.Send(fmt::format("HTTP/1.1 206 P\r\n{}Content-Range: bytes {}-{}/{}\r\n"
+                                  "Content-Length: {}\r\nConnection: close\r\n\r\n",
+                                  fields, first, content.size() - 1, content.size(),
+                                  content.size() - first) +
+                      content.substr(first));
+  };
+}
+
+/// Of the two-part answers to "/a" a client that has most of what has come.
+Download Begun(const DaemonProcess& proxy) { return Download::Begun(proxy, "/a", 400'000); }
+
+constexpr const char* kVersion1 = "ETag: \"1\"\r\n";
+
 TEST_F(ProxyCacheTest, AFollowerStreamsWhileTheLeaderFetches) {
   const std::string content = Content(1'000'000);
   std::promise<void> go_on;
-  FakeServer origin({[&](FakeServer::Conversation& conversation) {
-    conversation.ReadRequest();
-    const std::string answer = HttpOk(content);
-    conversation.Send(answer.substr(0, 500'000));
-    go_on.get_future().wait();
-    conversation.Send(answer.substr(500'000));
-  }});
+  FakeServer origin({InTwoParts(HttpOk(content), go_on.get_future().share())});
   const auto cache = Cache();
-  const auto first = Proxy(origin.port());
-  const auto second = Proxy(origin.port());
-  std::vector<RawPeer> peers;
-  for (DaemonProcess* const proxy : {first.get(), second.get(), first.get()}) {
-    peers.push_back(RawPeer::Connect(proxy->host(), proxy->port()).value());
-    ASSERT_TRUE(peers.back().Send(Get("/a")));
-    EXPECT_EQ(peers.back().Read(400'000).bytes.size(), 400'000U);
-  }
+  const auto first = Proxy(origin);
+  const auto second = Proxy(origin);
+  Download leader = Begun(*first);
+  Download follower = Begun(*second);
+  Download same_proxy = Begun(*first);
   go_on.set_value();
-  for (RawPeer& peer : peers) {
-    EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content).substr(400'000));
+  for (Download* const client : {&leader, &follower, &same_proxy}) {
+    EXPECT_TRUE(client->Finish());
+    EXPECT_TRUE(client->body() == content);
   }
+  EXPECT_EQ(leader.Field("X-Cache"), "MISS");
+  EXPECT_EQ(follower.Field("X-Cache"), "COALESCED");
   EXPECT_EQ(origin.requests().size(), 1U);
 }
 
 TEST_F(ProxyCacheTest, WhenTheLeaderDiesAFollowerGoesOnByRange) {
   const std::string content = Content(1'000'000);
-  FakeServer origin(
-      {[&](FakeServer::Conversation& conversation) {
-         conversation.ReadRequest();
-         conversation.Send(HttpOk(content, "ETag: \"1\"\r\n").substr(0, 500'000));
-         conversation.WaitForEnd();
-       },
-       [&](FakeServer::Conversation& conversation) {
-         const std::string request = conversation.ReadRequest();
-         EXPECT_THAT(request, ::testing::HasSubstr("If-Range: \"1\"\r\n"));
-         const std::size_t at = request.find("Range: bytes=") + 13;
-         const std::size_t first = std::stoul(request.substr(at));
-         conversation.Send(
-             fmt::format("HTTP/1.1 206 P\r\nETag: \"1\"\r\nContent-Range: bytes {}-999999/1000000"
-                         "\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                         first, content.size() - first) +
-             content.substr(first));
-       }});
+  FakeServer origin({FirstPart(HttpOk(content, kVersion1)), LastPart(content, kVersion1)});
   const auto cache = Cache();
-  const auto leader = LinkedProxy(origin.port());
-  const auto follower = LinkedProxy(origin.port());
-  RawPeer lost = RawPeer::Connect(leader->host(), leader->port()).value();
-  ASSERT_TRUE(lost.Send(Get("/a")));
-  EXPECT_EQ(lost.Read(400'000).bytes.size(), 400'000U);
-  RawPeer peer = RawPeer::Connect(follower->host(), follower->port()).value();
-  ASSERT_TRUE(peer.Send(Get("/a")));
-  EXPECT_EQ(peer.Read(400'000).bytes.size(), 400'000U);
+  const auto leader = Proxy(origin);
+  const auto follower = Proxy(origin);
+  const Download lost = Begun(*leader);
+  Download client = Begun(*follower);
   leader->Kill();
-  EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content).substr(400'000));
+  EXPECT_TRUE(client.Finish());
+  EXPECT_TRUE(client.body() == content);
+  AwaitFills(*cache);
   EXPECT_EQ(Http(*follower, "/a").Field("X-Cache"), "HIT");
 }
 
@@ -179,36 +138,18 @@ TEST_F(ProxyCacheTest, TheRestOfAnotherVersionIsNotTaken) {
   for (const char* const etag : {"ETag: \"2\"\r\n", ""}) {
     SCOPED_TRACE(etag);
     const std::string content = Content(1'000'000);
-    FakeServer origin({[&](FakeServer::Conversation& conversation) {
-                         conversation.ReadRequest();
-                         conversation.Send(HttpOk(content, "ETag: \"1\"\r\n").substr(0, 500'000));
-                         conversation.WaitForEnd();
-                       },
-                       [&](FakeServer::Conversation& conversation) {
-                         const std::string request = conversation.ReadRequest();
-                         const std::size_t at = request.find("Range: bytes=") + 13;
-                         const std::size_t first = std::stoul(request.substr(at));
-                         conversation.Send(
-                             fmt::format("HTTP/1.1 206 P\r\n{}Content-Range: bytes {}-999999/"
-                                         "1000000\r\nContent-Length: {}\r\n"
-                                         "Connection: close\r\n\r\n",
-                                         etag, first, content.size() - first) +
-                             std::string(content.size() - first, 'x'));
-                       },
+    FakeServer origin({FirstPart(HttpOk(content, kVersion1)),
+                       LastPart(std::string(content.size(), 'x'), etag),
                        FakeServer::Answer(HttpOk("new", "ETag: \"2\"\r\n"))});
     const auto cache = Cache();
-    const auto leader = LinkedProxy(origin.port());
-    const auto follower = LinkedProxy(origin.port());
-    RawPeer lost = RawPeer::Connect(leader->host(), leader->port()).value();
-    ASSERT_TRUE(lost.Send(Get("/a")));
-    EXPECT_EQ(lost.Read(400'000).bytes.size(), 400'000U);
-    RawPeer peer = RawPeer::Connect(follower->host(), follower->port()).value();
-    ASSERT_TRUE(peer.Send(Get("/a")));
-    EXPECT_EQ(peer.Read(400'000).bytes.size(), 400'000U);
+    const auto leader = Proxy(origin);
+    const auto follower = Proxy(origin);
+    const Download lost = Begun(*leader);
+    Download client = Begun(*follower);
     leader->Kill();
-    const std::string rest = peer.ReadToEnd().bytes;
-    EXPECT_LT(rest.size(), 600'000U);
-    EXPECT_TRUE(getfile::Ok(content).substr(400'000).starts_with(rest));
+    EXPECT_FALSE(client.Finish());
+    EXPECT_NE(client.end(), RawPeer::End::kTimeout);
+    EXPECT_TRUE(content.starts_with(client.body()));
     EXPECT_EQ(Http(*follower, "/a").body, "new") << "nothing of it is kept";
   }
 }
@@ -217,63 +158,40 @@ TEST_F(ProxyCacheTest, WhatIsStoredIsFetchedToItsEndThoughItsClientLeaves) {
   // Without a validator nobody else could go on.
   const std::string content = Content(1'000'000);
   std::promise<void> go_on;
-  FakeServer origin({[&](FakeServer::Conversation& conversation) {
-    conversation.ReadRequest();
-    const std::string answer = HttpOk(content);
-    conversation.Send(answer.substr(0, 500'000));
-    go_on.get_future().wait();
-    conversation.Send(answer.substr(500'000));
-  }});
+  FakeServer origin({InTwoParts(HttpOk(content), go_on.get_future().share())});
   const auto cache = Cache();
-  const auto leader = LinkedProxy(origin.port());
-  const auto follower = LinkedProxy(origin.port());
-  auto leaving = std::make_optional(RawPeer::Connect(leader->host(), leader->port()).value());
-  ASSERT_TRUE(leaving->Send(Get("/a")));
-  EXPECT_EQ(leaving->Read(400'000).bytes.size(), 400'000U);
-  RawPeer peer = RawPeer::Connect(follower->host(), follower->port()).value();
-  ASSERT_TRUE(peer.Send(Get("/a")));
-  EXPECT_EQ(peer.Read(400'000).bytes.size(), 400'000U);
-  leaving.reset();
+  const auto leader = Proxy(origin);
+  const auto follower = Proxy(origin);
+  Download leaving = Begun(*leader);
+  Download client = Begun(*follower);
+  leaving.Close();
   EXPECT_TRUE(Eventually(kDeadline, "the client's end is seen",
                          [&] { return Metric(*leader, "getfile_proxy_connections_open") == 0; }));
   go_on.set_value();
-  EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content).substr(400'000));
+  EXPECT_TRUE(client.Finish());
+  EXPECT_TRUE(client.body() == content);
   EXPECT_EQ(origin.requests().size(), 1U);
 }
 
 TEST_F(ProxyCacheTest, WhenTheCacheDiesAnswersAreFinishedByRange) {
   const std::string content = Content(1'000'000);
-  FakeServer origin(
-      {[&](FakeServer::Conversation& conversation) {
-         conversation.ReadRequest();
-         conversation.Send(HttpOk(content, "ETag: \"1\"\r\n").substr(0, 500'000));
-         conversation.WaitForEnd();
-       },
-       [&](FakeServer::Conversation& conversation) {
-         const std::string request = conversation.ReadRequest();
-         const std::size_t first = std::stoul(request.substr(request.find("Range: bytes=") + 13));
-         conversation.Send(
-             fmt::format("HTTP/1.1 206 P\r\nETag: \"1\"\r\nContent-Range: bytes {}-999999/1000000"
-                         "\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                         first, content.size() - first) +
-             content.substr(first));
-       }});
+  FakeServer origin({FirstPart(HttpOk(content, kVersion1)), LastPart(content, kVersion1)});
   auto cache = Cache();
-  const auto proxy = LinkedProxy(origin.port());
-  RawPeer peer = RawPeer::Connect(proxy->host(), proxy->port()).value();
-  ASSERT_TRUE(peer.Send(Get("/a")));
-  EXPECT_EQ(peer.Read(400'000).bytes.size(), 400'000U);
+  const auto proxy = Proxy(origin);
+  Download client = Begun(*proxy);
   cache->Kill();
-  EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content).substr(400'000));
+  EXPECT_TRUE(client.Finish());
+  EXPECT_TRUE(client.body() == content);
 }
 
 TEST_F(ProxyCacheTest, ACacheThatStartsLaterIsFoundAndOneThatDiesIsDoneWithout) {
   FakeServer origin({FakeServer::Answer(HttpOk("hello"))});
-  const auto proxy = Proxy(origin.port());
+  const auto proxy = machine_.Proxy(Url(origin), {"-t", "1"});
   EXPECT_EQ(proxy->Key("cache"), "none");
   EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "PASS");
   auto cache = Cache();
-  EXPECT_EQ(HttpLinked(*proxy, "/a").body, "hello");
+  AwaitLinks(*proxy, 1);
+  EXPECT_EQ(Http(*proxy, "/a").body, "hello");
   EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT");
   cache->Kill();
   EXPECT_TRUE(Eventually(kDeadline, "answers pass", [&] {
@@ -282,14 +200,15 @@ TEST_F(ProxyCacheTest, ACacheThatStartsLaterIsFoundAndOneThatDiesIsDoneWithout) 
     return reply.Field("X-Cache") == "PASS";
   }));
   cache = Cache();
-  EXPECT_EQ(HttpLinked(*proxy, "/a").body, "hello");
+  AwaitLinks(*proxy, 1);
+  EXPECT_EQ(Http(*proxy, "/a").body, "hello");
   EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT");
 }
 
 TEST_F(ProxyCacheTest, WhatMayNotBeSharedIsFetchedOnceForEachClient) {
   FakeServer origin({FakeServer::Answer(HttpOk("x", "Cache-Control: no-store\r\n"))});
   const auto cache = Cache();
-  const auto proxy = Proxy(origin.port());
+  const auto proxy = Proxy(origin);
   for (int i = 1; i <= 3; ++i) {
     const HttpReply reply = Http(*proxy, "/a");
     EXPECT_EQ(reply.body, "x");
@@ -313,8 +232,8 @@ TEST_F(ProxyCacheTest, ARedirectForbidsThatWhatItLeadsToIsShared) {
   FakeServer origin(
       {Redirecting("Cache-Control: no-store\r\n", HttpOk("x", "Cache-Control: max-age=60\r\n"))});
   const auto cache = Cache();
-  const auto proxy = Proxy(origin.port());
-  EXPECT_EQ(HttpLinked(*proxy, "/b").Field("X-Cache"), "MISS");
+  const auto proxy = Proxy(origin);
+  EXPECT_EQ(Http(*proxy, "/b").Field("X-Cache"), "MISS");
   for (int i = 0; i < 2; ++i) {
     const HttpReply reply = Http(*proxy, "/a");
     EXPECT_EQ(reply.body, "x");
@@ -325,8 +244,8 @@ TEST_F(ProxyCacheTest, ARedirectForbidsThatWhatItLeadsToIsShared) {
 TEST_F(ProxyCacheTest, WhatTheOriginLeavesUnsaidIsTheCachesTtlBehindAnOldRedirectToo) {
   FakeServer origin({Redirecting("Age: 100\r\n", HttpOk("x", "ETag: \"1\"\r\n"))});
   const auto cache = Cache({"--ttl", "0"});
-  const auto proxy = Proxy(origin.port());
-  EXPECT_EQ(HttpLinked(*proxy, "/a").Field("X-Cache"), "MISS");
+  const auto proxy = Proxy(origin);
+  EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "MISS");
   EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "MISS");
 }
 
@@ -335,8 +254,8 @@ TEST_F(ProxyCacheTest, TheLongestLifetimesThatOriginsGiveAreKept) {
     FakeServer origin(
         {FakeServer::Answer(HttpOk("x", fmt::format("Cache-Control: max-age={}\r\n", age)))});
     const auto cache = Cache({"--ttl", "0"});
-    const auto proxy = Proxy(origin.port());
-    EXPECT_EQ(HttpLinked(*proxy, "/a").body, "x");
+    const auto proxy = Proxy(origin);
+    EXPECT_EQ(Http(*proxy, "/a").body, "x");
     EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT") << age;
   }
 }
@@ -345,8 +264,8 @@ TEST_F(ProxyCacheTest, WhatIsNotThereIsRemembered) {
   FakeServer origin(
       {FakeServer::Answer("HTTP/1.1 410 G\r\nConnection: close\r\nContent-Length: 4\r\n\r\ngone")});
   const auto cache = Cache();
-  const auto proxy = Proxy(origin.port());
-  const HttpReply first = HttpLinked(*proxy, "/a");
+  const auto proxy = Proxy(origin);
+  const HttpReply first = Http(*proxy, "/a");
   EXPECT_EQ(first.code, 410);
   const std::size_t fetches = origin.requests().size();
   EXPECT_EQ(Http(*proxy, "/a").code, 410);
@@ -360,7 +279,7 @@ TEST_F(ProxyCacheTest, WhatIsStaleIsRevalidated) {
        FakeServer::Answer("HTTP/1.1 304 N\r\nETag: \"1\"\r\nCache-Control: max-age=60\r\n"
                           "Connection: close\r\n\r\n")});
   const auto cache = Cache();
-  const auto proxy = LinkedProxy(origin.port());
+  const auto proxy = Proxy(origin);
   EXPECT_EQ(Http(*proxy, "/a").body, "hello");
   EXPECT_EQ(Http(*proxy, "/a").body, "hello");
   ASSERT_EQ(origin.requests().size(), 2U);
@@ -373,8 +292,9 @@ TEST_F(ProxyCacheTest, OneSegmentOfTheSmallestSizeIsEnough) {
   const std::string content = Content(1'000'000);
   FakeServer origin({FakeServer::Answer(HttpOk(content))});
   const auto cache = Cache();
-  const auto proxy = Proxy(origin.port(), {"-n", "1", "-z", "824"});
-  EXPECT_TRUE(HttpLinked(*proxy, "/a").body == content);
+  const auto proxy = Proxy(origin, {"-n", "1", "-z", "824"});
+  EXPECT_TRUE(Http(*proxy, "/a").body == content);
+  AwaitFills(*cache);
   const HttpReply hit = Http(*proxy, "/a");
   EXPECT_TRUE(hit.body == content);
   EXPECT_EQ(hit.Field("X-Cache"), "HIT");

@@ -1,8 +1,11 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include <algorithm>
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,12 +32,6 @@ using ::testing::HasSubstr;
 using testing::kDeadline;
 using testing::RawPeer;
 using testing::Sha256Hex;
-
-RawPeer::Received Getfile(const DaemonProcess& proxy, std::string_view path) {
-  return RawPeer::Exchange(proxy.host(), proxy.port(), Get(path));
-}
-
-std::string Url(const FakeServer& server) { return fmt::format("127.0.0.1:{}", server.port()); }
 
 class ProxyTest : public ::testing::Test {
  protected:
@@ -148,13 +145,12 @@ TEST_F(ProxyTest, AChunkedAnswerIsCollectedInMemoryOrInAFileWithoutAName) {
 }
 
 TEST_F(ProxyTest, ASlowOriginIsStreamed) {
-  const NginxOrigin origin;
   const std::string content = Content(1'300'000);
-  origin.Write("a", content);
-  const auto proxy = Proxy(origin.url());
-  Download client(*proxy, "/slow/a");
-  EXPECT_TRUE(client.ReadTo(100'000));
-  EXPECT_EQ(origin.Fetches("/slow/a"), 0U) << "the rest is yet to come";
+  std::promise<void> go_on;
+  FakeServer origin({InTwoParts(HttpOk(content), go_on.get_future().share())});
+  const auto proxy = Proxy(Url(origin));
+  Download client = Download::Begun(*proxy, "/a");
+  go_on.set_value();
   EXPECT_TRUE(client.Finish());
   EXPECT_EQ(Sha256Hex(client.body()), Sha256Hex(content));
 }
@@ -256,6 +252,19 @@ TEST_F(ProxyTest, ConnectionsToTheOriginAreUsedAgain) {
   for (int i = 0; i < 20; ++i) EXPECT_EQ(Http(*proxy, "/a").body, "x");
   EXPECT_EQ(origin.requests().size(), 20U);
   EXPECT_EQ(origin.connections(), 1U);
+}
+
+TEST_F(ProxyTest, AKeptConnectionDoesNotWaitForFullSegments) {
+  // Nagle's algorithm would hold the end of an answer until the client, which may wait 40 ms,
+  // acknowledges what came before it.
+  FakeServer origin({FakeServer::Answer(HttpOk("hello"))});
+  const auto proxy = Proxy(Url(origin));
+  RawPeer peer = RawPeer::Connect(proxy->host(), proxy->port()).value();
+  ASSERT_TRUE(peer.Send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n"));
+  EXPECT_FALSE(peer.Read(1).bytes.empty());
+  const auto no_delay = getfile::SocketOptionOfPeer(proxy->pid(), peer, IPPROTO_TCP, TCP_NODELAY);
+  if (!no_delay) GTEST_SKIP() << "needs pidfd_getfd";
+  EXPECT_NE(*no_delay, 0);
 }
 
 TEST_F(ProxyTest, AHundredClientsOfASlowOriginAreServedSideBySide) {

@@ -2,8 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -13,6 +13,7 @@
 #include "tests/harness/deadline.h"
 #include "tests/harness/fake_server.h"
 #include "tests/harness/raw_peer.h"
+#include "tests/ipc_proxy_cache/proxies.h"
 
 // getfile-proxy without a cache, before an origin that does what the test says.
 
@@ -22,66 +23,27 @@ namespace {
 using getfile::Answers;
 using getfile::Content;
 using getfile::Get;
-using getfile::HttpReply;
-using testing::DaemonProcess;
 using testing::FakeServer;
 using ::testing::HasSubstr;
 using testing::RawPeer;
 using ::testing::StartsWith;
 
-// The origin talks to one peer at a time, and the proxy's workers have connections of their own: so
-// each answer closes its connection.
-std::string HttpOk(std::string_view body, std::string_view fields = "") {
-  return fmt::format("HTTP/1.1 200 OK\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{}",
-                     fields, body.size(), body);
-}
-
-class Proxy {
- public:
-  explicit Proxy(std::uint16_t origin_port, std::vector<std::string> flags = {})
-      : process_(
-            {.program = "getfile-proxy", .arguments = Arguments(origin_port, std::move(flags))}) {
-    if (const absl::Status ready = process_.StartAndWaitReady(); !ready.ok()) {
-      ADD_FAILURE() << ready;
-      std::abort();
-    }
+class ProxyOriginTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<DaemonProcess> Proxy(const FakeServer& origin,
+                                       std::vector<std::string> flags = {}) const {
+    return machine_.Proxy(Url(origin), std::move(flags));
   }
-
-  DaemonProcess& process() { return process_; }
-  RawPeer::Received Exchange(std::string_view request) {
-    return RawPeer::Exchange(process_.host(), process_.port(), request);
-  }
-  HttpReply Http(std::string_view path, std::string_view fields = "") {
-    const auto received = Exchange(
-        fmt::format("GET {} HTTP/1.1\r\nHost: h\r\n{}Connection: close\r\n\r\n", path, fields));
-    const auto replies = getfile::ReadReplies(received.bytes);
-    return replies.size() == 1 ? replies[0] : HttpReply{0, {}, {}, received.bytes};
-  }
-
- private:
-  static std::vector<std::string> Arguments(std::uint16_t port, std::vector<std::string> flags) {
-    std::vector<std::string> all{"-s",
-                                 fmt::format("127.0.0.1:{}", port),
-                                 "-p",
-                                 "0",
-                                 "-t",
-                                 "2",
-                                 "--cache-socket",
-                                 "/nonexistent/cache.sock"};
-    all.insert(all.end(), flags.begin(), flags.end());
-    return all;
-  }
-
-  DaemonProcess process_;
+  const Machine machine_{};
 };
 
-TEST(ProxyOriginTest, AnObjectComesByGetfileAndByHttp) {
+TEST_F(ProxyOriginTest, AnObjectComesByGetfileAndByHttp) {
   FakeServer origin({FakeServer::Answer(
       HttpOk("hello", "Content-Type: text/x\r\nETag: \"1\"\r\nAge: 7\r\nSet-Cookie: a=b\r\n"))});
-  Proxy proxy(origin.port());
-  EXPECT_EQ(proxy.process().Key("cache"), "none");
-  EXPECT_THAT(proxy.Exchange(Get("/a%b")), Answers(getfile::Ok("hello")));
-  const HttpReply reply = proxy.Http("/x%20y?q=1");
+  const auto proxy = Proxy(origin);
+  EXPECT_EQ(proxy->Key("cache"), "none");
+  EXPECT_THAT(Getfile(*proxy, "/a%b"), Answers(getfile::Ok("hello")));
+  const HttpReply reply = Http(*proxy, "/x%20y?q=1");
   EXPECT_EQ(reply.code, 200);
   EXPECT_EQ(reply.body, "hello");
   EXPECT_EQ(reply.Field("Content-Type"), "text/x");
@@ -94,17 +56,17 @@ TEST(ProxyOriginTest, AnObjectComesByGetfileAndByHttp) {
   EXPECT_THAT(origin.requests()[1], StartsWith("GET /x%20y?q=1 HTTP/1.1\r\n"));
 }
 
-TEST(ProxyOriginTest, RangesAndConditionsAreAnsweredFromTheWhole) {
+TEST_F(ProxyOriginTest, RangesAndConditionsAreAnsweredFromTheWhole) {
   const std::string content = Content(3'000'000);
   FakeServer origin({FakeServer::Answer(HttpOk(content, "ETag: \"1\"\r\n"))});
-  Proxy proxy(origin.port());
-  const HttpReply part = proxy.Http("/a", "Range: bytes=1000000-1999999\r\n");
+  const auto proxy = Proxy(origin);
+  const HttpReply part = Http(*proxy, "/a", "Range: bytes=1000000-1999999\r\n");
   EXPECT_EQ(part.code, 206);
   EXPECT_TRUE(part.body == content.substr(1'000'000, 1'000'000));
-  EXPECT_EQ(proxy.Http("/a", "If-None-Match: \"1\"\r\n").code, 304);
+  EXPECT_EQ(Http(*proxy, "/a", "If-None-Match: \"1\"\r\n").code, 304);
 }
 
-TEST(ProxyOriginTest, StatusesBecomeThoseOfGetfile) {
+TEST_F(ProxyOriginTest, StatusesBecomeThoseOfGetfile) {
   const struct {
     int origin;
     std::string_view getfile;
@@ -117,74 +79,74 @@ TEST(ProxyOriginTest, StatusesBecomeThoseOfGetfile) {
     FakeServer origin({FakeServer::Answer(
         fmt::format("HTTP/1.1 {} X\r\nConnection: close\r\n{}\r\n{}", code,
                     code == 204 ? "" : "Content-Length: 4\r\n", code == 204 ? "" : "page"))});
-    Proxy proxy(origin.port());
-    EXPECT_THAT(proxy.Exchange(Get("/a")), Answers(expected)) << code;
-    EXPECT_EQ(proxy.Http("/a").code, http) << code;
+    const auto proxy = Proxy(origin);
+    EXPECT_THAT(Getfile(*proxy, "/a"), Answers(expected)) << code;
+    EXPECT_EQ(Http(*proxy, "/a").code, http) << code;
   }
 }
 
-TEST(ProxyOriginTest, AnOriginThatIsNotThereIsAnError) {
-  std::uint16_t port = 0;
+TEST_F(ProxyOriginTest, AnOriginThatIsNotThereIsAnError) {
+  std::string url;
   {
     const FakeServer gone({FakeServer::Answer("")});
-    port = gone.port();
+    url = Url(gone);
   }
-  Proxy proxy(port);
-  EXPECT_THAT(proxy.Exchange(Get("/a")), Answers(getfile::kError));
-  EXPECT_EQ(proxy.Http("/a").code, 502);
+  const auto proxy = machine_.Proxy(url);
+  EXPECT_THAT(Getfile(*proxy, "/a"), Answers(getfile::kError));
+  EXPECT_EQ(Http(*proxy, "/a").code, 502);
 }
 
-TEST(ProxyOriginTest, AnOriginThatSaysNothingIsAGatewayTimeout) {
+TEST_F(ProxyOriginTest, AnOriginThatSaysNothingIsAGatewayTimeout) {
   FakeServer origin({[](FakeServer::Conversation& conversation) { conversation.WaitForEnd(); }});
-  Proxy proxy(origin.port(), {"--connect-timeout", "0.05", "--first-byte-timeout", "0.05"});
-  EXPECT_EQ(proxy.Http("/a").code, 504);
+  const auto proxy = Proxy(origin, {"--connect-timeout", "0.05", "--first-byte-timeout", "0.05"});
+  EXPECT_EQ(Http(*proxy, "/a").code, 504);
 }
 
-TEST(ProxyOriginTest, WhatBreaksOffEndsEarly) {
+TEST_F(ProxyOriginTest, WhatBreaksOffEndsEarly) {
   FakeServer origin({FakeServer::Answer(
       "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\n1234")});
-  Proxy proxy(origin.port());
-  EXPECT_THAT(proxy.Exchange(Get("/a")), Answers("GETFILE OK 9\r\n\r\n1234"));
+  const auto proxy = Proxy(origin);
+  EXPECT_THAT(Getfile(*proxy, "/a"), Answers("GETFILE OK 9\r\n\r\n1234"));
 }
 
-TEST(ProxyOriginTest, AChunkedAnswerGetsItsLength) {
+TEST_F(ProxyOriginTest, AChunkedAnswerGetsItsLength) {
   FakeServer origin(
       {FakeServer::Answer("HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: "
                           "chunked\r\n\r\n5\r\nhello\r\n3\r\n...\r\n0\r\n\r\n")});
-  Proxy in_memory(origin.port());
-  EXPECT_THAT(in_memory.Exchange(Get("/a")), Answers(getfile::Ok("hello...")));
-  Proxy in_a_file(origin.port(), {"--max-unknown", "4"});
-  EXPECT_THAT(in_a_file.Exchange(Get("/a")), Answers(getfile::Ok("hello...")));
+  const auto in_memory = Proxy(origin);
+  EXPECT_THAT(Getfile(*in_memory, "/a"), Answers(getfile::Ok("hello...")));
+  const auto in_a_file = Proxy(origin, {"--max-unknown", "4"});
+  EXPECT_THAT(Getfile(*in_a_file, "/a"), Answers(getfile::Ok("hello...")));
 }
 
-TEST(ProxyOriginTest, AChunkedAnswerThatBreaksOffIsAnError) {
+TEST_F(ProxyOriginTest, AChunkedAnswerThatBreaksOffIsAnError) {
   FakeServer origin({FakeServer::Answer(
       "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")});
-  Proxy proxy(origin.port());
-  EXPECT_THAT(proxy.Exchange(Get("/a")), Answers(getfile::kError));
+  const auto proxy = Proxy(origin);
+  EXPECT_THAT(Getfile(*proxy, "/a"), Answers(getfile::kError));
 }
 
-TEST(ProxyOriginTest, AnEmptyObjectIsAnObject) {
+TEST_F(ProxyOriginTest, AnEmptyObjectIsAnObject) {
   FakeServer origin({FakeServer::Answer(HttpOk(""))});
-  Proxy proxy(origin.port());
-  EXPECT_THAT(proxy.Exchange(Get("/a")), Answers(getfile::Ok("")));
+  const auto proxy = Proxy(origin);
+  EXPECT_THAT(Getfile(*proxy, "/a"), Answers(getfile::Ok("")));
 }
 
-TEST(ProxyOriginTest, HeadHasTheLengthThatOnlyAGetTells) {
+TEST_F(ProxyOriginTest, HeadHasTheLengthThatOnlyAGetTells) {
   FakeServer origin({FakeServer::Answer("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"),
                      FakeServer::Answer(HttpOk("hello"))});
-  Proxy proxy(origin.port());
-  const auto received = proxy.Exchange("HEAD /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  const auto proxy = Proxy(origin);
+  const auto received = RawPeer::Exchange(
+      proxy->host(), proxy->port(), "HEAD /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
   EXPECT_THAT(received.bytes, HasSubstr("Content-Length: 5\r\n"));
   EXPECT_THAT(received.bytes, ::testing::EndsWith("\r\n\r\n"));
 }
 
-TEST(ProxyOriginTest, ASlowClientHoldsTheOriginBackAndNotTheMemory) {
+TEST_F(ProxyOriginTest, ASlowClientHoldsTheOriginBackAndNotTheMemory) {
   const std::string content = Content(96U << 20U);
   FakeServer origin({FakeServer::Answer(HttpOk(content))});
-  Proxy proxy(origin.port());
-  auto peer = RawPeer::Connect(proxy.process().host(), proxy.process().port(),
-                               {.receive_buffer_bytes = 65536});
+  const auto proxy = Proxy(origin);
+  auto peer = RawPeer::Connect(proxy->host(), proxy->port(), {.receive_buffer_bytes = 65536});
   ASSERT_TRUE(peer.ok()) << peer.status();
   ASSERT_TRUE(peer->Send(Get("/a")));
   EXPECT_EQ(peer->Read(1'000'000).bytes.size(), 1'000'000U);
@@ -192,26 +154,36 @@ TEST(ProxyOriginTest, ASlowClientHoldsTheOriginBackAndNotTheMemory) {
   const std::string whole = getfile::Ok(content);
   EXPECT_TRUE(received.bytes == whole.substr(1'000'000));
   if (testing::kSlowdown == 1) {  // a sanitizer has memory of its own
-    EXPECT_LT(proxy.process().resident_bytes(), 64U << 20U);
+    EXPECT_LT(proxy->resident_bytes(), 64U << 20U);
   }
 }
 
-TEST(ProxyOriginTest, WhatIsNoOptionIsRefusedBeforeAnythingIsServed) {
-  for (const std::vector<std::string>& arguments :
-       std::vector<std::vector<std::string>>{{},
-                                             {"-s", "ftp://a"},
-                                             {"-s", "a", "-z", "823"},
-                                             {"-s", "a", "-n", "0"},
-                                             {"-s", "a", "--on-miss", "1"},
-                                             {"-s", "a", "--temp-dir", "/nonexistent"}}) {
-    EXPECT_EQ(testing::RunTool("getfile-proxy", arguments).exit_code, 2);
+TEST_F(ProxyOriginTest, WhatIsNoOptionIsRefusedBeforeAnythingIsServed) {
+  const struct {
+    std::vector<std::string> arguments;
+    const char* named;  ///< in the message
+  } cases[] = {{{}, "--origin"},
+               {{"-s", "ftp://a"}, "ftp"},
+               {{"-s", "a", "-z", "823"}, "--segment-bytes"},
+               {{"-s", "a", "-n", "0"}, "--segments"},
+               {{"-s", "a", "--on-miss", "1"}, "--on-miss"},
+               {{"-s", "a", "--temp-dir", "/nonexistent"}, "--temp-dir"},
+               {{"-s", "a", "--origin-ca", "/nonexistent"}, "--origin-ca"},
+               {{"-s", "a", "--cache-socket", std::string(300, 'x')}, "--cache-socket"}};
+  for (const auto& wrong : cases) {
+    SCOPED_TRACE(wrong.named);
+    DaemonProcess proxy({.program = "getfile-proxy", .arguments = wrong.arguments});
+    ASSERT_TRUE(proxy.Start().ok());
+    EXPECT_TRUE(proxy.Wait().Exited(2));
+    EXPECT_THAT(proxy.stderr_text(), HasSubstr(wrong.named));
+    EXPECT_TRUE(proxy.stdout_lines().empty()) << "no ready line";
   }
 }
 
-TEST(ProxyOriginTest, WithoutACacheAMissMayBeNotFound) {
+TEST_F(ProxyOriginTest, WithoutACacheAMissMayBeNotFound) {
   FakeServer origin({FakeServer::Answer(HttpOk("x"))});
-  Proxy proxy(origin.port(), {"--on-miss", "not-found"});
-  EXPECT_THAT(proxy.Exchange(Get("/a")), Answers(getfile::kNotFound));
+  const auto proxy = Proxy(origin, {"--on-miss", "not-found"});
+  EXPECT_THAT(Getfile(*proxy, "/a"), Answers(getfile::kNotFound));
   EXPECT_EQ(origin.requests().size(), 0U);
 }
 
