@@ -22,6 +22,7 @@ TEST(OriginUrlTest, OneOriginHasOneForm) {
       {"https://example.org:443/Base//", "https://example.org/Base"},
       {"https://example.org:80", "https://example.org:80"},
       {"http://[::1]:81/a", "http://[::1]:81/a"},
+      {"http://h/a:///b", "http://h/a:///b"},
   };
   for (const auto& [given, text] : cases) {
     const auto url = OriginUrl::Parse(given);
@@ -32,9 +33,9 @@ TEST(OriginUrlTest, OneOriginHasOneForm) {
 
 TEST(OriginUrlTest, WhatIsNoOriginIsRefused) {
   for (const char* const text :
-       {"", "ftp://example.org", "file:///etc", "http://", "http://user:word@example.org",
-        "http://example.org/?a", "http://example.org/#a", "http://exa mple.org",
-        "http://a:99999"}) {
+       {"", "ftp://example.org", "file:///etc", "http://", "http:///x", "/x",
+        "http://user:word@example.org", "http://example.org/?a", "http://example.org/#a",
+        "http://exa mple.org", "http://a:99999"}) {
     EXPECT_EQ(OriginUrl::Parse(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
 }
