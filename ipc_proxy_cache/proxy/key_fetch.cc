@@ -247,11 +247,9 @@ void KeyFetch::BeginFetch(std::vector<std::string> fields) {
 void KeyFetch::ContinueAt(std::uint64_t offset) {
   sent_ = offset;
   length_ = object_->body_bytes();
-  const auto stored = DecodeStoredFields(object_->fields());
-  const auto validator = stored ? RangeValidator(*stored) : std::nullopt;
-  if (!validator) return SendEnd(Outcome::kBroken);
-  continued_validator_ = *validator;
-  BeginFetch({fmt::format("Range: bytes={}-", offset), "If-Range: " + *validator});
+  continuation_ = Continuation::Of(object_->fields(), offset, length_);
+  if (!continuation_) return SendEnd(Outcome::kBroken);
+  BeginFetch(continuation_->RequestFields());
 }
 
 void KeyFetch::OnHead(const OriginHead& head) {
@@ -260,10 +258,8 @@ void KeyFetch::OnHead(const OriginHead& head) {
                             .fields = fields,
                             .requested_unix_s = asked_unix_s_,
                             .received_unix_s = std::time(nullptr)};
-  if (continued_validator_) {
-    const auto range = RangeOf(fields);
-    const bool same = head.code == 206 && IsOfVersion(fields, *continued_validator_) && range &&
-                      range->first == sent_ && range->length == length_;
+  if (continuation_) {
+    const bool same = continuation_->IsAnsweredBy(head.code, fields);
     fetching_ = same ? Fetching::kStreaming : Fetching::kNothing;
     if (!same) SendEnd(Outcome::kBroken);
     return;
@@ -486,7 +482,7 @@ void KeyFetch::OnFillMessage(const Message& message) {
     state_ = State::kLeading;
     term_ = promote->term;
     ended_ = conditional_ = false;
-    continued_validator_.reset();
+    continuation_.reset();
     if (growth_ != nullptr) return ContinueAt(promote->offset);
     BeginFetch({});
   }

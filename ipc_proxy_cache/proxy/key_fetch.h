@@ -10,6 +10,7 @@
 #include "common/net/event_loop.h"
 #include "getfile/front/content_source.h"
 #include "ipc_proxy_cache/core/cache_policy.h"
+#include "ipc_proxy_cache/core/continuation.h"
 #include "ipc_proxy_cache/core/messages.h"
 #include "ipc_proxy_cache/proxy/collected_body.h"
 #include "ipc_proxy_cache/proxy/copy_desk.h"
@@ -139,7 +140,7 @@ class KeyFetch final : private OriginSink,
 
   Fetching fetching_ = Fetching::kNothing;
   bool conditional_ = false;
-  std::optional<std::string> continued_validator_;
+  std::optional<Continuation> continuation_;  ///< if what is fetched is a rest
   std::int64_t asked_unix_s_ = 0;
   int failure_code_ = 502;  ///< for clients, should the fetch fail
   int negative_code_ = 0;   ///< 404, 403, 410, if that is the answer

@@ -55,17 +55,16 @@ void OriginBody::Adopt(const OriginAccess* access, std::string url,
   body->OnHead(head);
 }
 
-std::shared_ptr<OriginBody> OriginBody::Continue(const OriginAccess* access, std::string url,
-                                                 const std::string& validator, std::uint64_t first,
-                                                 std::uint64_t length) {
-  const std::shared_ptr<OriginBody> body(
-      new OriginBody(access,
-                     {.url = std::move(url),
-                      .head = false,
-                      .fields = {fmt::format("Range: bytes={}-", first), "If-Range: " + validator}},
-                     nullptr));
-  body->continued_length_ = length;
-  body->continued_validator_ = validator;
+std::shared_ptr<OriginBody> OriginBody::Continue(const OriginAccess* access,
+                                                 const CachedObject& object, std::uint64_t first) {
+  if (object.key().starts_with('/')) return nullptr;  // pinned
+  auto continuation = Continuation::Of(object.fields(), first, object.body_bytes());
+  if (!continuation) return nullptr;
+  const std::shared_ptr<OriginBody> body(new OriginBody(
+      access,
+      {.url = std::string(object.key()), .head = false, .fields = continuation->RequestFields()},
+      nullptr));
+  body->continuation_ = std::move(continuation);
   body->position_ = first;
   body->Begin();
   return body;
@@ -77,8 +76,12 @@ void OriginBody::Begin() {
 }
 
 void OriginBody::OnHead(const OriginHead& head) {
-  if (continued_length_) return HandleContinuation(head);
   const std::vector<HttpField> fields = FieldsOf(head.fields);
+  if (continuation_) {
+    if (!continuation_->IsAnsweredBy(head.code, fields)) return Break();
+    state_ = State::kStreaming;
+    return;
+  }
   const std::optional<std::uint64_t> length = LengthOf(fields);
   if (request_.head && (head.code == 405 || head.code == 501 || (head.code == 200 && !length))) {
     // Only a GET tells.
@@ -103,17 +106,6 @@ void OriginBody::OnHead(const OriginHead& head) {
   }
   state_ = State::kStreaming;
   TellFound(*length, shared_from_this());
-}
-
-void OriginBody::HandleContinuation(const OriginHead& head) {
-  const std::vector<HttpField> fields = FieldsOf(head.fields);
-  const auto range = RangeOf(fields);
-  if (head.code == 206 && IsOfVersion(fields, continued_validator_) && range &&
-      range->first == position_ && range->length == *continued_length_) {
-    state_ = State::kStreaming;
-    return;
-  }
-  Break();
 }
 
 bool OriginBody::OnBody(std::string_view bytes) {
@@ -163,7 +155,7 @@ void OriginBody::OnEnd(absl::Status status) {
     access_->counters->origin_failures.Add();
     spdlog::debug("{}", Message(status));
   }
-  if (state == State::kStreaming || continued_length_) {
+  if (state == State::kStreaming || continuation_) {
     return waiters_.Wake(UINT64_MAX);
   }
   if (!status.ok()) return TellFailure(GatewayCode(status));

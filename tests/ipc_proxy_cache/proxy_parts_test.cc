@@ -69,16 +69,6 @@ TEST(OriginAnswerTest, ALengthCountsUnlessThereIsATransferEncoding) {
   EXPECT_EQ(LengthOf({}), std::nullopt);
 }
 
-TEST(OriginAnswerTest, ARangeSaysWhereItBeginsAndHowLongTheWholeIs) {
-  const auto range = RangeOf(FieldsOf("Content-Range: bytes 5-9/10\r\n"));
-  ASSERT_TRUE(range);
-  EXPECT_EQ(range->first, 5U);
-  EXPECT_EQ(range->length, 10U);
-  for (const char* const text : {"bytes 5-9/*", "bytes */10", "5-9/10", "bytes 5", ""}) {
-    EXPECT_FALSE(RangeOf(FieldsOf("Content-Range: " + std::string(text) + "\r\n"))) << text;
-  }
-}
-
 TEST(CollectedBodyTest, BytesBeyondTheLimitGoToAFileWithoutAName) {
   const testing::TempDir folder;
   for (const std::uint64_t memory_max : {0U, 3U, 4U, 5U, 9U, 100U}) {
