@@ -299,7 +299,6 @@ void CacheClient::OnCacheMessage(const Message& message) {
   link_.Break("a message that nobody asked for");
 }
 
-/// Who asks from now on gets a newer version.
 void CacheClient::SetAside(std::uint64_t fill) {
   const auto part = by_fill_.find(fill);
   if (part == by_fill_.end()) return;

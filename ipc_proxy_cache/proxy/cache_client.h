@@ -70,6 +70,8 @@ class CacheClient final : private ProxyLink::Owner,
   void Forget(std::uint64_t request) { by_request_.erase(request); }
   void AddFill(std::uint64_t fill, KeyFetch* fetch);
   void RemoveFill(std::uint64_t fill);
+  /// Who asks for the key of `fill` from now on asks anew.
+  void SetAside(std::uint64_t fill);
   void AwaitMemfd(std::uint64_t memfd, KeyFetch* fetch);
   /// Whether a further segment may be handed over now; else `fetch` is told by OnTaken().
   bool MayHandOver(KeyFetch* fetch);
@@ -113,7 +115,6 @@ class CacheClient final : private ProxyLink::Owner,
   void CountHit(const CachedObject& object, bool stale);
   void SendHits();
   KeyFetch* FetchOf(const std::string& key);
-  void SetAside(std::uint64_t fill);
 
   net::EventLoop* const loop_;
   const OriginAccess* const access_;

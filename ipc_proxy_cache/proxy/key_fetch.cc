@@ -317,8 +317,9 @@ void KeyFetch::HandleContent(const OriginHead& head, const OriginAnswer& answer)
       std::min<std::uint64_t>(welcome.small_max, owner_->desk().payload_bytes());
   if (!length || *length <= insert_max) {
     fetching_ = Fetching::kCollecting;
-    collected_ = std::make_shared<CollectedBody>(owner_->access()->unknown_max,
-                                                 owner_->access()->temp_folder);
+    collected_ = std::make_shared<CollectedBody>(
+        length ? CollectionLimits{.memory_max = *length, .bytes_max = *length}
+               : owner_->access()->collection);
     return;
   }
   fetching_ = Fetching::kStreaming;
@@ -337,7 +338,11 @@ bool KeyFetch::OnBody(std::string_view bytes) {
       if (discarded_ > kDiscardMax) OnEnd(absl::OkStatus());
       break;
     case Fetching::kCollecting:
-      if (!collected_->Append(bytes).ok()) OnEnd(Unavailable("no room for a temporary file"));
+      if (!Collect(*owner_->access(), key_, bytes, collected_.get()).ok()) {
+        BreakOff(502);
+      } else if (collected_->size() > owner_->link().welcome().object_max) {
+        SendEnd(Outcome::kPass);  // the others need not wait for what they will not share
+      }
       break;
     case Fetching::kStreaming:
       stage_ += bytes;
@@ -366,13 +371,20 @@ void KeyFetch::OnEnd(absl::Status status) {
   }
   if (!status.ok()) {
     owner_->access()->counters->origin_failures.Add();
-    failure_code_ = GatewayCode(status);
-    fetching_ = Fetching::kNothing;
-    return SendEnd(Outcome::kBroken);
+    return BreakOff(GatewayCode(status));
   }
   origin_done_ = true;
+  if (state_ == State::kPassing) return ServeCollected();
   if (fetching_ == Fetching::kCollecting) return HandleCollected();
   Pump();
+}
+
+void KeyFetch::BreakOff(int http_code) {
+  fetch_.reset();
+  failure_code_ = http_code;
+  fetching_ = Fetching::kNothing;
+  if (state_ == State::kPassing) return ServeFailure();
+  SendEnd(Outcome::kBroken);
 }
 
 /// All of it is here: now the length is known.
@@ -506,6 +518,15 @@ void KeyFetch::HandleBegun(const Begun& begun) {
 }
 
 void KeyFetch::HandleEnded(const Ended& ended) {
+  if (ended.outcome == Outcome::kPass && fetching_ == Fetching::kCollecting && !origin_done_ &&
+      !clients_.empty()) {
+    owner_->SetAside(fill_);  // who comes from now on has no part in it
+    owner_->RemoveFill(fill_);
+    fill_ = 0;
+    state_ = State::kPassing;
+    ended_ = true;
+    return;
+  }
   owner_->RemoveFill(fill_);
   fill_ = 0;
   state_ = State::kNew;
@@ -666,6 +687,7 @@ void KeyFetch::OnEvents(std::uint32_t /*events*/) {
 void KeyFetch::LeaveIfAbandoned() {
   const bool somebody =
       !had_clients_ || !clients_.empty() || (growth_ != nullptr && growth_->readers > 0);
+  if (!somebody && state_ == State::kPassing) return Finish();
   // The answer to a WANT is waited for: a link has one of a key at a time.
   if (somebody || fill_ == 0) return;
   // What is being stored is fetched to its end: others may follow it elsewhere, and some will come.

@@ -63,6 +63,7 @@ class KeyFetch final : private OriginSink,
     kAsking,  ///< WANT was sent
     kLeading,
     kFollowing,
+    kPassing,  ///< collects for its own clients what has turned out too large for the cache
     kOver,
   };
   /// What the leader does with the bytes that come.
@@ -94,6 +95,8 @@ class KeyFetch final : private OriginSink,
   void HandleNegative(const OriginHead& head, const OriginAnswer& answer);
   void HandleCollected();
   void SendEnd(Outcome outcome, const Freshness& freshness = {}, std::string fields = {});
+  /// Of the answer no more is used.
+  void BreakOff(int http_code);
   void SendBegin(std::uint64_t length);
   void Pump();
   /// A segment with the body's next bytes, or nothing if there is none now.

@@ -25,6 +25,16 @@ int GatewayCode(const absl::Status& status) {
   return status.code() == absl::StatusCode::kDeadlineExceeded ? 504 : 502;
 }
 
+absl::Status Collect(const OriginAccess& access, std::string_view url, std::string_view bytes,
+                     CollectedBody* collected) {
+  absl::Status status = collected->Append(bytes);
+  if (!status.ok()) {
+    access.counters->unknown_length_failures.Add();
+    spdlog::error("collect \"{}\": {}", url, Message(status));
+  }
+  return status;
+}
+
 /// Once told, the body is the connection's.
 class OriginBody::Pending final : public getfile::PendingLookup {
  public:
@@ -101,7 +111,7 @@ void OriginBody::OnHead(const OriginHead& head) {
   }
   if (!length) {
     state_ = State::kCollecting;
-    collected_ = std::make_shared<CollectedBody>(access_->unknown_max, access_->temp_folder);
+    collected_ = std::make_shared<CollectedBody>(access_->collection);
     return;
   }
   state_ = State::kStreaming;
@@ -116,10 +126,7 @@ bool OriginBody::OnBody(std::string_view bytes) {
       return true;
     case State::kCollecting:
       access_->counters->origin_bytes.Add(bytes.size());
-      if (const absl::Status status = collected_->Append(bytes); !status.ok()) {
-        spdlog::error("{}", Message(status));
-        TellFailure(502);
-      }
+      if (!Collect(*access_, request_.url, bytes, collected_.get()).ok()) TellFailure(502);
       return true;
     case State::kStreaming:
       break;

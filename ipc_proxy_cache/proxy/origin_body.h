@@ -20,10 +20,13 @@ namespace ds::ipc_proxy_cache {
 struct OriginAccess {
   OriginClient* client = nullptr;
   ProxyCounters* counters = nullptr;
-  std::uint64_t unknown_max = 64U << 20U;  ///< bytes of an answer without a length kept in memory
-  std::string temp_folder = "/tmp";        ///< for what is beyond
-  bool sendfile = false;                   ///< large bodies of the cache; else they are copied
+  CollectionLimits collection;
+  bool sendfile = false;  ///< large bodies of the cache; else they are copied
 };
+
+/// CollectedBody::Append() for the answer to `url`: a failure is counted and logged.
+absl::Status Collect(const OriginAccess& access, std::string_view url, std::string_view bytes,
+                     CollectedBody* collected);
 
 /// The answer to one request straight from the origin, for one client: first a lookup, then a body
 /// of which some 256 KiB are kept, and the origin waits while the client takes no more. An answer

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
 #include <future>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "tests/getfile/getfile_server.h"
 #include "tests/getfile/http_reply.h"
+#include "tests/harness/child_process.h"
 #include "tests/harness/daemon_process.h"
 #include "tests/harness/eventually.h"
 #include "tests/harness/fake_server.h"
@@ -45,10 +47,11 @@ class ProxyCacheTest : public ::testing::Test {
     flags.insert(flags.end(), {"--socket", socket()});
     return Started("getfile-cached", std::move(flags));
   }
-  std::unique_ptr<DaemonProcess> Proxy(std::uint16_t origin, std::vector<std::string> flags = {}) {
+  std::unique_ptr<DaemonProcess> Proxy(std::uint16_t origin, std::vector<std::string> flags = {},
+                                       const std::string& program = "getfile-proxy") {
     flags.insert(flags.end(), {"-s", fmt::format("127.0.0.1:{}", origin), "-p", "0", "-t", "1",
                                "--cache-socket", socket(), "--metrics", "127.0.0.1:0"});
-    return Started("getfile-proxy", std::move(flags));
+    return Started(program, std::move(flags));
   }
   /// One that has found its cache.
   std::unique_ptr<DaemonProcess> LinkedProxy(std::uint16_t origin) {
@@ -56,8 +59,23 @@ class ProxyCacheTest : public ::testing::Test {
     AwaitLinks(*proxy, 1);
     return proxy;
   }
+  /// A getfile-proxy that has a file system of 1 MiB at `folder`, of its own.
+  std::string OnSmallDisk(const std::string& folder) const {
+    const std::string script = folder_.Write(
+        "getfile-proxy",
+        fmt::format("#!/bin/sh\n"
+                    "exec unshare -Urm sh -c 'mount -t tmpfs -o size=1m tmpfs \"$0\" || exit 99\n"
+                    "exec \"$@\"' '{}' '{}' \"$@\"\n",
+                    folder, testing::FindProgram("getfile-proxy", /*search_path=*/false).value()));
+    std::filesystem::permissions(script, std::filesystem::perms::owner_all);
+    return script;
+  }
   std::string socket() const { return folder_.path("cache.sock"); }
 
+  static void AwaitLog(DaemonProcess& process, std::string_view text) {
+    EXPECT_TRUE(Eventually(kDeadline, fmt::format("the log has '{}'", text),
+                           [&] { return process.stderr_text().find(text) != std::string::npos; }));
+  }
   static std::string Ask(std::string_view path) {
     return fmt::format("GET {} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", path);
   }
@@ -74,7 +92,7 @@ class ProxyCacheTest : public ::testing::Test {
   }
 
  private:
-  static std::unique_ptr<DaemonProcess> Started(const char* program,
+  static std::unique_ptr<DaemonProcess> Started(const std::string& program,
                                                 std::vector<std::string> flags) {
     auto process =
         std::make_unique<DaemonProcess>(DaemonProcess::Options{program, std::move(flags)});
@@ -367,6 +385,99 @@ TEST_F(ProxyCacheTest, WhatIsStaleIsRevalidated) {
   EXPECT_THAT(origin.requests()[1], ::testing::HasSubstr("If-None-Match: \"1\"\r\n"));
   EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT");
   EXPECT_EQ(origin.requests().size(), 2U);
+}
+
+constexpr const char* kChunkedHead =
+    "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+std::string Chunk(std::string_view bytes) {
+  return fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes);
+}
+
+TEST_F(ProxyCacheTest, AnAnswerOfUnknownLengthIsCollectedUpToALimit) {
+  const std::string content = Content(50'000);
+  FakeServer origin({[&](FakeServer::Conversation& conversation) {
+    const bool chunked = conversation.ReadRequest().starts_with("GET /a ");
+    conversation.Send(chunked ? kChunkedHead + Chunk(content) + Chunk("x") + "0\r\n\r\n"
+                              : HttpOk(content + "x"));
+  }});
+  for (const bool with_cache : {false, true}) {
+    SCOPED_TRACE(with_cache);
+    const auto cache = with_cache ? Cache() : nullptr;
+    const auto large = Proxy(origin.port(), {"--max-unknown-length", "50001"});
+    const auto small = Proxy(origin.port(), {"--max-unknown-length", "50000"});
+    if (with_cache) AwaitLinks(*small, 1);
+    const HttpReply refused = Http(*small, "/a");
+    EXPECT_EQ(refused.code, 502);
+    EXPECT_EQ(refused.Field("X-Cache"), with_cache ? "MISS" : "PASS");
+    EXPECT_EQ(Metric(*small, "getfile_proxy_unknown_length_failures_total"), 1);
+    EXPECT_EQ(Metric(*small, "getfile_proxy_origin_failures_total"), 0);
+    AwaitLog(*small, "/a\": longer than 50000 bytes");
+    EXPECT_TRUE(Http(*small, "/b").body == content + "x") << "its length is known";
+    EXPECT_TRUE(Http(*large, "/a").body == content + "x");
+    EXPECT_EQ(Metric(*large, "getfile_proxy_unknown_length_failures_total"), 0);
+  }
+}
+
+TEST_F(ProxyCacheTest, AFullDiskIsAnErrorBeforeTheFirstByte) {
+  const std::string content = Content(2'000'000);
+  FakeServer origin({FakeServer::Answer(kChunkedHead + Chunk(content) + "0\r\n\r\n")});
+  for (const bool with_cache : {false, true}) {
+    SCOPED_TRACE(with_cache);
+    const auto cache = with_cache ? Cache() : nullptr;
+    const testing::TempDir disk;  // 1 MiB, that only this proxy sees
+    const auto proxy = Proxy(origin.port(), {"--max-unknown", "1K", "--temp-dir", disk.path()},
+                             OnSmallDisk(disk.path()));
+    if (with_cache) AwaitLinks(*proxy, 1);
+    EXPECT_THAT(RawPeer::Exchange(proxy->host(), proxy->port(), Get("/a")),
+                Answers(getfile::kError));
+    EXPECT_EQ(Metric(*proxy, "getfile_proxy_unknown_length_failures_total"), 1);
+    EXPECT_EQ(Metric(*proxy, "getfile_proxy_origin_failures_total"), 0);
+    AwaitLog(*proxy, "No space left on device");
+    EXPECT_EQ(Http(*proxy, "/a").code, 502) << "the first one's file has gone";
+  }
+}
+
+TEST_F(ProxyCacheTest, WhatGrowsTooLargeForTheCacheIsCollectedForItsOwnClientsAlone) {
+  const std::string content = Content(1'000'000);
+  std::promise<void> go_on;
+  std::promise<void> abandoned;
+  FakeServer origin({[&](FakeServer::Conversation& conversation) {
+                       conversation.ReadRequest();
+                       conversation.Send(kChunkedHead + Chunk(content));
+                       go_on.get_future().wait();
+                       conversation.Send(Chunk("x") + "0\r\n\r\n");
+                     },
+                     [&](FakeServer::Conversation& conversation) {
+                       conversation.ReadRequest();
+                       conversation.Send(kChunkedHead + Chunk(content));
+                       conversation.WaitForEnd();
+                       abandoned.set_value();
+                     }});
+  const auto cache = Cache({"--memory", "4M", "--metrics", "127.0.0.1:0"});
+  const auto proxy = LinkedProxy(origin.port());
+  const auto ask = [&] {
+    RawPeer peer = RawPeer::Connect(proxy->host(), proxy->port()).value();
+    EXPECT_TRUE(peer.Send(Get("/a")));
+    return peer;
+  };
+  const auto await_pass = [&](int begun) {
+    EXPECT_TRUE(Eventually(kDeadline, "the cache waits for nothing more", [&] {
+      return OriginFetches(*proxy) == begun && Metric(*cache, "getfile_cached_fills") == 0;
+    }));
+  };
+  RawPeer peer = ask();
+  await_pass(1);
+  RawPeer late = ask();
+  EXPECT_TRUE(Eventually(kDeadline, "who comes later has a fetch of its own",
+                         [&] { return OriginFetches(*proxy) == 2; }));
+  go_on.set_value();
+  EXPECT_TRUE(peer.ReadToEnd().bytes == getfile::Ok(content + "x"));
+  EXPECT_EQ(Served(*proxy, "PASS"), 1);
+  await_pass(2);
+  late.Reset();
+  EXPECT_EQ(abandoned.get_future().wait_for(kDeadline), std::future_status::ready);
+  EXPECT_EQ(Metric(*cache, "getfile_cached_objects"), 0);
 }
 
 TEST_F(ProxyCacheTest, OneSegmentOfTheSmallestSizeIsEnough) {

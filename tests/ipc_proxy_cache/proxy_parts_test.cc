@@ -72,7 +72,7 @@ TEST(OriginAnswerTest, ALengthCountsUnlessThereIsATransferEncoding) {
 TEST(CollectedBodyTest, BytesBeyondTheLimitGoToAFileWithoutAName) {
   const testing::TempDir folder;
   for (const std::uint64_t memory_max : {0U, 3U, 4U, 5U, 9U, 100U}) {
-    CollectedBody body(memory_max, folder.path());
+    CollectedBody body({.memory_max = memory_max, .folder = folder.path()});
     ASSERT_TRUE(body.Append("0123").ok());
     ASSERT_TRUE(body.Append("45678").ok());
     EXPECT_EQ(body.size(), 9U);
@@ -82,8 +82,21 @@ TEST(CollectedBodyTest, BytesBeyondTheLimitGoToAFileWithoutAName) {
   }
 }
 
+TEST(CollectedBodyTest, MoreThanTheLimitIsAnErrorInMemoryAndInAFile) {
+  const testing::TempDir folder;
+  for (const std::uint64_t memory_max : {0U, 100U}) {
+    CollectedBody body({.memory_max = memory_max, .bytes_max = 9, .folder = folder.path()});
+    EXPECT_TRUE(body.Append("0123").ok());
+    EXPECT_TRUE(body.Append("45678").ok());
+    const absl::Status status = body.Append("9");
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << memory_max;
+    EXPECT_EQ(body.size(), 9U);
+    EXPECT_EQ(body.Read(0, 100), "012345678");
+  }
+}
+
 TEST(CollectedBodyTest, AFolderThatIsNotThereIsAnError) {
-  CollectedBody body(2, "/does/not/exist");
+  CollectedBody body({.memory_max = 2, .folder = "/does/not/exist"});
   EXPECT_TRUE(body.Append("ab").ok());
   EXPECT_FALSE(body.Append("c").ok());
 }
