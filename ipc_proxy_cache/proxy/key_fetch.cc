@@ -6,8 +6,6 @@
 #include <ctime>
 #include <utility>
 
-#include "getfile/core/http_text.h"
-#include "ipc_proxy_cache/core/cache_control.h"
 #include "ipc_proxy_cache/proxy/cache_client.h"
 #include "ipc_proxy_cache/proxy/origin_answer.h"
 
@@ -590,19 +588,16 @@ void KeyFetch::Serve(const std::shared_ptr<const CachedObject>& object, const In
   Finish();
 }
 
-/// RFC 5861 section 4: what is stale is better than an error, if the origin has allowed it.
 bool KeyFetch::ServeStale() {
   auto looked = owner_->link().view()->Lookup(key_);
   const auto* hit = std::get_if<ReaderView::Hit>(&looked);
-  if (hit == nullptr || (hit->entry.flags & IndexEntry::kMustRevalidate) != 0) return false;
-  const auto stored = DecodeStoredFields(hit->object->fields());
-  if (!stored) return false;
-  CacheControl control;
-  for (const HttpField& field : ListFields(*stored)) {
-    if (getfile::EqualsIgnoringCase(field.name, "cache-control")) control.Add(field.value);
+  const auto stored = hit == nullptr ? std::nullopt : DecodeForeignFields(hit->object->fields());
+  if (!stored ||
+      !MayServeOnError(*stored, (hit->entry.flags & IndexEntry::kMustRevalidate) != 0,
+                       std::chrono::nanoseconds(CacheClient::NowNs() - hit->entry.fresh_until_ns),
+                       PolicyOptions())) {
+    return false;
   }
-  const std::int64_t allowed_ns = control.stale_if_error.value_or(seconds(0)).count() * kSecond_ns;
-  if (CacheClient::NowNs() >= hit->entry.fresh_until_ns + allowed_ns) return false;
   label_ = Served::kStale;
   Serve(hit->object, hit->entry);
   return true;
