@@ -10,11 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "common/net/event_loop.h"
 #include "getfile/front/content_source.h"
 #include "ipc_proxy_cache/proxy/copy_desk.h"
 #include "ipc_proxy_cache/proxy/key_fetch.h"
+#include "ipc_proxy_cache/proxy/known_names.h"
 #include "ipc_proxy_cache/proxy/object_body.h"
 #include "ipc_proxy_cache/proxy/origin_body.h"
 #include "ipc_proxy_cache/proxy/proxy_link.h"
@@ -102,6 +102,7 @@ class CacheClient final : private ProxyLink::Owner,
     std::shared_ptr<const Answered> answered;
   };
   static constexpr std::size_t kKnownMax = 4096;
+  static constexpr std::size_t kKnownBytesMax = 8U << 20U;
 
   Answer LookupKey(const getfile::Request& request, const std::string& key,
                    getfile::LookupSink* sink);
@@ -123,7 +124,7 @@ class CacheClient final : private ProxyLink::Owner,
   SegmentDesk desk_;
   ProxyLink link_;
   CopyDesk copies_;
-  absl::flat_hash_map<std::string, Known> known_;
+  KnownNames<Known> known_{kKnownMax, kKnownBytesMax};
   std::string name_;
   std::unordered_map<std::string, std::unique_ptr<KeyFetch>> fetches_;
   /// Purged while they were under way: they serve those who wait, and nobody else joins.

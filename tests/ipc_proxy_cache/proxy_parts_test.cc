@@ -4,6 +4,7 @@
 #include <string>
 
 #include "ipc_proxy_cache/proxy/collected_body.h"
+#include "ipc_proxy_cache/proxy/known_names.h"
 #include "ipc_proxy_cache/proxy/origin_answer.h"
 #include "ipc_proxy_cache/proxy/origin_url.h"
 #include "tests/harness/temp_dir.h"
@@ -67,6 +68,50 @@ TEST(OriginAnswerTest, ALengthCountsUnlessThereIsATransferEncoding) {
   EXPECT_EQ(LengthOf(FieldsOf("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n")),
             std::nullopt);
   EXPECT_EQ(LengthOf({}), std::nullopt);
+}
+
+TEST(KnownNamesTest, NamesAreKeptUpToANumber) {
+  KnownNames<int> names(2, 1000);
+  names.Keep("a", 1, 10);
+  names.Keep("b", 2, 10);
+  names.Keep("b", 3, 10);
+  EXPECT_EQ(*names.Find("a"), 1);
+  EXPECT_EQ(*names.Find("b"), 3);
+  names.Keep("c", 4, 10);
+  EXPECT_EQ(names.size(), 1U);
+  EXPECT_EQ(names.Find("a"), nullptr);
+  EXPECT_EQ(*names.Find("c"), 4);
+}
+
+TEST(KnownNamesTest, LongNamesAreKeptUpToTheirBytes) {
+  KnownNames<int> names(1000, 100);
+  const std::string half(40, 'a');
+  names.Keep(half, 1, 10);
+  names.Keep(half + "b", 2, 9);
+  EXPECT_EQ(names.bytes(), 100U);
+  EXPECT_EQ(names.size(), 2U);
+  names.Keep("c", 3, 0);
+  EXPECT_EQ(names.bytes(), 1U);
+  EXPECT_EQ(names.Find(half), nullptr);
+  EXPECT_EQ(*names.Find("c"), 3);
+  names.Keep(std::string(101, 'd'), 4, 0);
+  EXPECT_EQ(names.size(), 1U) << "nothing is forgotten for what is too long by itself";
+}
+
+TEST(KnownNamesTest, WhatIsForgottenTakesNothing) {
+  KnownNames<int> names(10, 100);
+  for (int i = 0; i < 5; ++i) names.Keep(std::to_string(i), i, 19);
+  names.Keep("0", 7, 19);
+  EXPECT_EQ(names.bytes(), 100U);
+  names.Forget("1");
+  names.Forget("1");
+  EXPECT_EQ(names.bytes(), 80U);
+  names.ForgetIf([](int known) { return known > 2; });
+  EXPECT_EQ(names.bytes(), 20U);
+  EXPECT_EQ(*names.Find("2"), 2);
+  names.Clear();
+  EXPECT_EQ(names.bytes(), 0U);
+  EXPECT_EQ(names.size(), 0U);
 }
 
 TEST(CollectedBodyTest, BytesBeyondTheLimitGoToAFileWithoutAName) {
