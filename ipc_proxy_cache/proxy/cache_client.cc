@@ -119,14 +119,17 @@ CacheClient::Answer CacheClient::LookupKey(const getfile::Request& request, cons
     return joined;
   }
   if (!ask_origin_ || pinned) {
-    access_->counters->served[static_cast<std::size_t>(Served::kMiss)].Add();
-    return getfile::LookupResult{
-        {.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"}, nullptr};
+    return NotFound();
   }
   KeyFetch* const fetch = FetchOf(key);
   auto joined = fetch->Join(request.head, sink);
   fetch->AskCache(std::move(stale));
   return joined;
+}
+
+getfile::LookupResult CacheClient::NotFound() {
+  access_->counters->served[static_cast<std::size_t>(Served::kMiss)].Add();
+  return {{.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"}, nullptr};
 }
 
 void CacheClient::Revalidate(const std::string& key,

@@ -47,6 +47,8 @@ class CacheClient final : private ProxyLink::Owner,
   std::optional<getfile::LookupResult> LookupAgain(const getfile::Request& request);
   /// The answer to `request`, for an object with that key. REQUIRES: up().
   Answer Lookup(const getfile::Request& request, const std::string& key, getfile::LookupSink* sink);
+  /// The answer where no origin is asked; counted.
+  getfile::LookupResult NotFound();
 
   // For KeyFetch.
   net::EventLoop* loop() { return loop_; }

@@ -54,7 +54,7 @@ std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> Pro
   std::string key = origin_.Of(request.path, request.query);
   if (cache_.up() && key.size() <= kKeyBytesMax) return cache_.Lookup(request, key, sink);
   if (options_->on_miss == OnMiss::kNotFound) {
-    return getfile::LookupResult{{.status = getfile::AnswerStatus::kFileNotFound}, nullptr};
+    return cache_.NotFound();
   }
   return OriginBody::Ask(&access_, std::move(key), request.head, sink);
 }

@@ -480,6 +480,21 @@ TEST_F(ProxyCacheTest, WhatGrowsTooLargeForTheCacheIsCollectedForItsOwnClientsAl
   EXPECT_EQ(Metric(*cache, "getfile_cached_objects"), 0);
 }
 
+TEST_F(ProxyCacheTest, WhatIsNotFoundWithoutAskingIsAMissWithACacheAndWithout) {
+  FakeServer origin({FakeServer::Answer(HttpOk("x"))});
+  for (const bool with_cache : {false, true}) {
+    SCOPED_TRACE(with_cache);
+    const auto cache = with_cache ? Cache() : nullptr;
+    const auto proxy = Proxy(origin.port(), {"--on-miss", "not-found"});
+    if (with_cache) AwaitLinks(*proxy, 1);
+    const HttpReply reply = Http(*proxy, "/a");
+    EXPECT_EQ(reply.code, 404);
+    EXPECT_EQ(reply.Field("X-Cache"), "MISS");
+    EXPECT_EQ(Served(*proxy, "MISS"), 1);
+  }
+  EXPECT_EQ(origin.requests().size(), 0U);
+}
+
 TEST_F(ProxyCacheTest, OneSegmentOfTheSmallestSizeIsEnough) {
   const std::string content = Content(1'000'000);
   FakeServer origin({FakeServer::Answer(HttpOk(content))});
