@@ -147,7 +147,7 @@ void KeyFetch::AskCache(std::shared_ptr<const CachedObject> stale) {
   if (++attempts_ > kAttemptsMax) return PassOn();
   state_ = State::kAsking;
   stale_ = std::move(stale);
-  owner_->link().Send(Want{.request = owner_->NextRequest(this), .reload = false, .key = key_});
+  owner_->link().Send(Want{.request = owner_->NextRequest(this), .key = key_});
 }
 
 void KeyFetch::OnOpened(bool gone) {
