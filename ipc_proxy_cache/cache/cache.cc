@@ -390,7 +390,7 @@ void Cache::Handle(PeerLink& link, Want& message) {
 void Cache::AnswerWant(PeerLink& link, const Want& want) {
   store_.policy().Touch(store_.store().Hash(want.key));
   const auto entry = FindKey(want.key);
-  const bool fresh = entry && !want.reload && entry->fresh_until_ns > now_ns();
+  const bool fresh = entry && entry->fresh_until_ns > now_ns();
   if (draining_ && !fresh) {
     counters_.misses.Add();
     counters_.passed.Add();

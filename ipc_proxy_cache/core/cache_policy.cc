@@ -129,6 +129,10 @@ const char* WhyNotStorable(const OriginAnswer& answer, const CacheControl& contr
   return nullptr;
 }
 
+seconds StaleIfError(const CacheControl& control, const CachePolicyOptions& options) {
+  return control.stale_if_error.value_or(options.stale_if_error);
+}
+
 std::string_view WithoutWeakPrefix(std::string_view etag) {
   if (etag.starts_with("W/")) etag.remove_prefix(2);
   return etag;
@@ -187,7 +191,7 @@ CacheDecision DecideCaching(const OriginAnswer& answer, const CachePolicyOptions
   if (control.no_cache) decision.lifetime = kNone;
   if (!decision.must_revalidate) {
     decision.stale_while_revalidate = control.stale_while_revalidate.value_or(kNone);
-    decision.stale_if_error = control.stale_if_error.value_or(options.stale_if_error);
+    decision.stale_if_error = StaleIfError(control, options);
   }
   const bool has_validator =
       !decision.negative && !(kept.etag.empty() && kept.last_modified.empty());
@@ -215,6 +219,13 @@ CacheDecision Restrict(const CacheDecision& answer, const CacheDecision& redirec
       std::min(answer.stale_while_revalidate, redirect.stale_while_revalidate);
   both.stale_if_error = std::min(answer.stale_if_error, redirect.stale_if_error);
   return both;
+}
+
+bool MayServeOnError(const StoredFieldsView& stored, bool must_revalidate,
+                     std::chrono::nanoseconds stale_for, const CachePolicyOptions& options) {
+  if (must_revalidate) return false;
+  const std::vector<HttpField> fields = ListFields(stored);
+  return stale_for < StaleIfError(ReadCacheControl(fields), options);
 }
 
 std::vector<OwnedHttpField> ConditionalFields(const StoredFieldsView& stored) {

@@ -65,6 +65,11 @@ CacheDecision DecideCaching(const OriginAnswer& answer, const CachePolicyOptions
 /// What holds for an answer that was reached through a redirect: what both allow.
 CacheDecision Restrict(const CacheDecision& answer, const CacheDecision& redirect);
 
+/// Whether a stored answer whose lifetime was over `stale_for` ago may still be served because the
+/// origin fails (RFC 5861 section 4). `must_revalidate`: as decided when it was stored.
+bool MayServeOnError(const StoredFieldsView& stored, bool must_revalidate,
+                     std::chrono::nanoseconds stale_for, const CachePolicyOptions& options);
+
 // ---- Validation.
 
 /// The fields of a request that asks whether what is stored is still right (section 4.3.1); none if

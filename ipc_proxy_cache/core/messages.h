@@ -152,13 +152,11 @@ struct Want {
   static constexpr Sender kSender = Sender::kLink;
 
   std::uint64_t request = 0;  ///< chosen by the link, for the answer
-  bool reload = false;        ///< the client wants it from the origin, fresh or not
   std::string key{};
 
   template <typename Self, typename Codec>
   static void Visit(Self& self, Codec& codec) {
     codec.Id(self.request);
-    codec.Flag(self.reload);
     codec.Text(self.key, 1, kKeyBytesMax);
   }
   friend bool operator==(const Want&, const Want&) = default;

@@ -129,8 +129,6 @@ class StoreLayout {
   std::uint64_t used_bytes() const { return used_bytes_; }
   std::size_t objects() const { return objects_; }
   std::size_t memfds() const { return chunks_.size() + owns_.size(); }
-  /// Of a chunk: what its live objects take. REQUIRES: it is one.
-  std::uint64_t LiveBytes(std::uint64_t chunk) const { return chunks_.at(chunk).live_bytes; }
 
  private:
   struct Entry {

@@ -33,7 +33,7 @@ CacheClient::CacheClient(net::EventLoop* loop, const OriginAccess* access,
 CacheClient::~CacheClient() {
   loop_->Cancel(this);
   if (!ended_.empty()) loop_->CancelDefer(this);
-  known_.clear();
+  known_.Clear();
   fetches_.clear();
   set_aside_.clear();
   ended_.clear();
@@ -62,17 +62,17 @@ Usable CacheClient::UsableNow(const IndexEntry& entry) const {
 
 std::optional<getfile::LookupResult> CacheClient::LookupAgain(const getfile::Request& request) {
   link_.Turn();
-  const auto known = known_.find(NameOf(request));
-  if (known == known_.end()) return std::nullopt;
-  const Known& had = known->second;
-  const auto entry = link_.view()->Find(had.hash);
-  if (!entry || entry->memfd != had.entry.memfd ||
-      entry->record_offset != had.entry.record_offset) {
-    known_.erase(known);
+  const std::string& name = NameOf(request);
+  const Known* const had = known_.Find(name);
+  if (had == nullptr) return std::nullopt;
+  const auto entry = link_.view()->Find(had->hash);
+  if (!entry || entry->memfd != had->entry.memfd ||
+      entry->record_offset != had->entry.record_offset) {
+    known_.Forget(name);
     return std::nullopt;
   }
   if (NowNs() >= entry->fresh_until_ns) return std::nullopt;
-  return AnswerWith(*had.answered, Served::kHit, entry->age_zero_ns);
+  return AnswerWith(*had->answered, Served::kHit, entry->age_zero_ns);
 }
 
 CacheClient::Answer CacheClient::Lookup(const getfile::Request& request, const std::string& key,
@@ -91,9 +91,9 @@ CacheClient::Answer CacheClient::LookupKey(const getfile::Request& request, cons
     if (usable != Usable::kNo) {
       if (const auto answered = Prepare(hit->object, nullptr)) {
         if (usable == Usable::kFresh) {
-          if (known_.size() >= kKnownMax) known_.clear();
-          known_.insert_or_assign(NameOf(request),
-                                  Known{hit->object->hash(), hit->entry, answered});
+          known_.Keep(NameOf(request), {hit->object->hash(), hit->entry, answered},
+                      sizeof(Known) + sizeof(Answered) + hit->object->fields().size());
+          answered_ = answered;
           return AnswerWith(*answered, Served::kHit, hit->entry.age_zero_ns);
         }
         // Nobody waits for this one; the next client gets the new version.
@@ -119,14 +119,17 @@ CacheClient::Answer CacheClient::LookupKey(const getfile::Request& request, cons
     return joined;
   }
   if (!ask_origin_ || pinned) {
-    access_->counters->served[static_cast<std::size_t>(Served::kMiss)].Add();
-    return getfile::LookupResult{
-        {.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"}, nullptr};
+    return NotFound();
   }
   KeyFetch* const fetch = FetchOf(key);
   auto joined = fetch->Join(request.head, sink);
   fetch->AskCache(std::move(stale));
   return joined;
+}
+
+getfile::LookupResult CacheClient::NotFound() {
+  access_->counters->served[static_cast<std::size_t>(Served::kMiss)].Add();
+  return {{.status = AnswerStatus::kFileNotFound, .http_fields = "X-Cache: MISS\r\n"}, nullptr};
 }
 
 void CacheClient::Revalidate(const std::string& key,
@@ -299,7 +302,6 @@ void CacheClient::OnCacheMessage(const Message& message) {
   link_.Break("a message that nobody asked for");
 }
 
-/// Who asks from now on gets a newer version.
 void CacheClient::SetAside(std::uint64_t fill) {
   const auto part = by_fill_.find(fill);
   if (part == by_fill_.end()) return;
@@ -310,8 +312,7 @@ void CacheClient::SetAside(std::uint64_t fill) {
 }
 
 void CacheClient::OnRetired() {
-  absl::erase_if(
-      known_, [&](const auto& known) { return !link_.view()->IsLive(known.second.entry.memfd); });
+  known_.ForgetIf([&](const Known& known) { return !link_.view()->IsLive(known.entry.memfd); });
   answered_.reset();
 }
 
@@ -330,7 +331,7 @@ void CacheClient::OnCacheGone() {
   stalled_.clear();
   handed_over_ = 0;
   hits_ = {};
-  known_.clear();
+  known_.Clear();
   copies_.HandleCacheGone();
   std::vector<KeyFetch*> fetches;
   for (const auto& [key, fetch] : fetches_) fetches.push_back(fetch.get());

@@ -10,11 +10,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "common/net/event_loop.h"
 #include "getfile/front/content_source.h"
 #include "ipc_proxy_cache/proxy/copy_desk.h"
 #include "ipc_proxy_cache/proxy/key_fetch.h"
+#include "ipc_proxy_cache/proxy/known_names.h"
 #include "ipc_proxy_cache/proxy/object_body.h"
 #include "ipc_proxy_cache/proxy/origin_body.h"
 #include "ipc_proxy_cache/proxy/proxy_link.h"
@@ -47,6 +47,8 @@ class CacheClient final : private ProxyLink::Owner,
   std::optional<getfile::LookupResult> LookupAgain(const getfile::Request& request);
   /// The answer to `request`, for an object with that key. REQUIRES: up().
   Answer Lookup(const getfile::Request& request, const std::string& key, getfile::LookupSink* sink);
+  /// The answer where no origin is asked; counted.
+  getfile::LookupResult NotFound();
 
   // For KeyFetch.
   net::EventLoop* loop() { return loop_; }
@@ -70,6 +72,8 @@ class CacheClient final : private ProxyLink::Owner,
   void Forget(std::uint64_t request) { by_request_.erase(request); }
   void AddFill(std::uint64_t fill, KeyFetch* fetch);
   void RemoveFill(std::uint64_t fill);
+  /// Who asks for the key of `fill` from now on asks anew.
+  void SetAside(std::uint64_t fill);
   void AwaitMemfd(std::uint64_t memfd, KeyFetch* fetch);
   /// Whether a further segment may be handed over now; else `fetch` is told by OnTaken().
   bool MayHandOver(KeyFetch* fetch);
@@ -100,6 +104,7 @@ class CacheClient final : private ProxyLink::Owner,
     std::shared_ptr<const Answered> answered;
   };
   static constexpr std::size_t kKnownMax = 4096;
+  static constexpr std::size_t kKnownBytesMax = 8U << 20U;
 
   Answer LookupKey(const getfile::Request& request, const std::string& key,
                    getfile::LookupSink* sink);
@@ -113,7 +118,6 @@ class CacheClient final : private ProxyLink::Owner,
   void CountHit(const CachedObject& object, bool stale);
   void SendHits();
   KeyFetch* FetchOf(const std::string& key);
-  void SetAside(std::uint64_t fill);
 
   net::EventLoop* const loop_;
   const OriginAccess* const access_;
@@ -122,7 +126,7 @@ class CacheClient final : private ProxyLink::Owner,
   SegmentDesk desk_;
   ProxyLink link_;
   CopyDesk copies_;
-  absl::flat_hash_map<std::string, Known> known_;
+  KnownNames<Known> known_{kKnownMax, kKnownBytesMax};
   std::string name_;
   std::unordered_map<std::string, std::unique_ptr<KeyFetch>> fetches_;
   /// Purged while they were under way: they serve those who wait, and nobody else joins.

@@ -26,15 +26,19 @@ UniqueFd OpenNameless(const std::string& folder) {
 }  // namespace
 
 absl::Status CollectedBody::Append(std::string_view bytes) {
+  if (bytes.size() > limits_.bytes_max - size_) {
+    return Error(absl::StatusCode::kResourceExhausted,
+                 fmt::format("longer than {} bytes (see --max-unknown-length)", limits_.bytes_max));
+  }
   size_ += bytes.size();
-  if (!file_ && size_ <= memory_max_) {
+  if (!file_ && size_ <= limits_.memory_max) {
     memory_ += bytes;
     return absl::OkStatus();
   }
   if (!file_) {
-    file_ = OpenNameless(folder_);
+    file_ = OpenNameless(limits_.folder);
     if (!file_) {
-      return ErrnoError(fmt::format("make a temporary file in \"{}\"", folder_), errno);
+      return ErrnoError(fmt::format("make a temporary file in \"{}\"", limits_.folder), errno);
     }
     RETURN_IF_ERROR(Spill(memory_));
     memory_ = {};
@@ -46,7 +50,8 @@ absl::Status CollectedBody::Spill(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(file_.get(), bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoError(fmt::format("write a temporary file in \"{}\"", folder_), errno);
+    if (n < 0)
+      return ErrnoError(fmt::format("write a temporary file in \"{}\"", limits_.folder), errno);
     bytes.remove_prefix(static_cast<std::size_t>(n));
   }
   return absl::OkStatus();

@@ -11,15 +11,21 @@
 
 namespace ds::ipc_proxy_cache {
 
+/// Of one answer of unknown length.
+struct CollectionLimits {
+  std::uint64_t memory_max = 64U << 20U;              ///< bytes kept in memory
+  std::uint64_t bytes_max = std::uint64_t{1} << 30U;  ///< in all; more is an error
+  std::string folder = "/tmp";  ///< of the file for what does not stay in memory
+};
+
 /// A body that is put together before anybody gets it, since its length is not known: in memory up
 /// to a limit, then in a temporary file that never has a name. Not thread-safe.
 class CollectedBody final : public getfile::Body {
  public:
-  /// `folder`: where the file would lie.
-  CollectedBody(std::uint64_t memory_max, std::string folder)
-      : memory_max_(memory_max), folder_(std::move(folder)) {}
+  explicit CollectedBody(CollectionLimits limits) : limits_(std::move(limits)) {}
 
-  /// The status of the disk, if it is needed.
+  /// kResourceExhausted: `bytes` would be too many, and are left out. Else the status of the disk,
+  /// if it is needed; then nothing may be appended any more.
   absl::Status Append(std::string_view bytes);
   std::uint64_t size() const { return size_; }
   /// Bytes from `offset` on, at most `bytes_max`; fewer only at the end or when the disk fails.
@@ -32,8 +38,7 @@ class CollectedBody final : public getfile::Body {
  private:
   absl::Status Spill(std::string_view bytes);
 
-  const std::uint64_t memory_max_;
-  const std::string folder_;
+  const CollectionLimits limits_;
   std::string memory_;  ///< all of it, or nothing once there is a file
   UniqueFd file_;
   std::uint64_t size_ = 0;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "getfile/front/send.h"
-#include "ipc_proxy_cache/core/cache_policy.h"
 
 namespace ds::ipc_proxy_cache {
 namespace {
@@ -80,12 +79,7 @@ void CopiedBody::OnCopied() {
 void CopiedBody::OnCopyFailed() {
   asked_ = false;
   failed_ = true;
-  const auto stored = DecodeStoredFields(object_->fields());
-  const auto validator = stored ? RangeValidator(*stored) : std::nullopt;
-  if (validator && !object_->key().starts_with('/')) {
-    rest_ = OriginBody::Continue(access_, std::string(object_->key()), *validator, end(),
-                                 object_->body_bytes());
-  }
+  rest_ = OriginBody::Continue(access_, *object_, end());
   waiters_.Wake(UINT64_MAX);
 }
 

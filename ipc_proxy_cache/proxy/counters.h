@@ -24,9 +24,10 @@ inline constexpr const char* kServedNames[kServedCount] = {"HIT", "MISS", "STALE
 struct alignas(64) ProxyCounters {
   std::array<Counter, kServedCount> served;
   Counter origin_fetches;
-  Counter origin_failures;  ///< no answer, or one that broke off
-  Counter origin_bytes;     ///< of bodies
-  Counter links_broken;     ///< by packets that nobody would send
+  Counter origin_failures;          ///< no answer, or one that broke off
+  Counter origin_bytes;             ///< of bodies
+  Counter unknown_length_failures;  ///< too long, or no room for it
+  Counter links_broken;             ///< by packets that nobody would send
   std::atomic<bool> linked{false};
 };
 

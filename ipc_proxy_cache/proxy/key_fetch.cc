@@ -6,8 +6,6 @@
 #include <ctime>
 #include <utility>
 
-#include "getfile/core/http_text.h"
-#include "ipc_proxy_cache/core/cache_control.h"
 #include "ipc_proxy_cache/proxy/cache_client.h"
 #include "ipc_proxy_cache/proxy/origin_answer.h"
 
@@ -149,7 +147,7 @@ void KeyFetch::AskCache(std::shared_ptr<const CachedObject> stale) {
   if (++attempts_ > kAttemptsMax) return PassOn();
   state_ = State::kAsking;
   stale_ = std::move(stale);
-  owner_->link().Send(Want{.request = owner_->NextRequest(this), .reload = false, .key = key_});
+  owner_->link().Send(Want{.request = owner_->NextRequest(this), .key = key_});
 }
 
 void KeyFetch::OnOpened(bool gone) {
@@ -247,11 +245,9 @@ void KeyFetch::BeginFetch(std::vector<std::string> fields) {
 void KeyFetch::ContinueAt(std::uint64_t offset) {
   sent_ = offset;
   length_ = object_->body_bytes();
-  const auto stored = DecodeStoredFields(object_->fields());
-  const auto validator = stored ? RangeValidator(*stored) : std::nullopt;
-  if (!validator) return SendEnd(Outcome::kBroken);
-  continued_validator_ = *validator;
-  BeginFetch({fmt::format("Range: bytes={}-", offset), "If-Range: " + *validator});
+  continuation_ = Continuation::Of(object_->fields(), offset, length_);
+  if (!continuation_) return SendEnd(Outcome::kBroken);
+  BeginFetch(continuation_->RequestFields());
 }
 
 void KeyFetch::OnHead(const OriginHead& head) {
@@ -260,10 +256,8 @@ void KeyFetch::OnHead(const OriginHead& head) {
                             .fields = fields,
                             .requested_unix_s = asked_unix_s_,
                             .received_unix_s = std::time(nullptr)};
-  if (continued_validator_) {
-    const auto range = RangeOf(fields);
-    const bool same = head.code == 206 && IsOfVersion(fields, *continued_validator_) && range &&
-                      range->first == sent_ && range->length == length_;
+  if (continuation_) {
+    const bool same = continuation_->IsAnsweredBy(head.code, fields);
     fetching_ = same ? Fetching::kStreaming : Fetching::kNothing;
     if (!same) SendEnd(Outcome::kBroken);
     return;
@@ -321,8 +315,9 @@ void KeyFetch::HandleContent(const OriginHead& head, const OriginAnswer& answer)
       std::min<std::uint64_t>(welcome.small_max, owner_->desk().payload_bytes());
   if (!length || *length <= insert_max) {
     fetching_ = Fetching::kCollecting;
-    collected_ = std::make_shared<CollectedBody>(owner_->access()->unknown_max,
-                                                 owner_->access()->temp_folder);
+    collected_ = std::make_shared<CollectedBody>(
+        length ? CollectionLimits{.memory_max = *length, .bytes_max = *length}
+               : owner_->access()->collection);
     return;
   }
   fetching_ = Fetching::kStreaming;
@@ -341,7 +336,11 @@ bool KeyFetch::OnBody(std::string_view bytes) {
       if (discarded_ > kDiscardMax) OnEnd(absl::OkStatus());
       break;
     case Fetching::kCollecting:
-      if (!collected_->Append(bytes).ok()) OnEnd(Unavailable("no room for a temporary file"));
+      if (!Collect(*owner_->access(), key_, bytes, collected_.get()).ok()) {
+        BreakOff(502);
+      } else if (collected_->size() > owner_->link().welcome().object_max) {
+        SendEnd(Outcome::kPass);  // the others need not wait for what they will not share
+      }
       break;
     case Fetching::kStreaming:
       stage_ += bytes;
@@ -370,13 +369,20 @@ void KeyFetch::OnEnd(absl::Status status) {
   }
   if (!status.ok()) {
     owner_->access()->counters->origin_failures.Add();
-    failure_code_ = GatewayCode(status);
-    fetching_ = Fetching::kNothing;
-    return SendEnd(Outcome::kBroken);
+    return BreakOff(GatewayCode(status));
   }
   origin_done_ = true;
+  if (state_ == State::kPassing) return ServeCollected();
   if (fetching_ == Fetching::kCollecting) return HandleCollected();
   Pump();
+}
+
+void KeyFetch::BreakOff(int http_code) {
+  fetch_.reset();
+  failure_code_ = http_code;
+  fetching_ = Fetching::kNothing;
+  if (state_ == State::kPassing) return ServeFailure();
+  SendEnd(Outcome::kBroken);
 }
 
 /// All of it is here: now the length is known.
@@ -486,7 +492,7 @@ void KeyFetch::OnFillMessage(const Message& message) {
     state_ = State::kLeading;
     term_ = promote->term;
     ended_ = conditional_ = false;
-    continued_validator_.reset();
+    continuation_.reset();
     if (growth_ != nullptr) return ContinueAt(promote->offset);
     BeginFetch({});
   }
@@ -510,6 +516,15 @@ void KeyFetch::HandleBegun(const Begun& begun) {
 }
 
 void KeyFetch::HandleEnded(const Ended& ended) {
+  if (ended.outcome == Outcome::kPass && fetching_ == Fetching::kCollecting && !origin_done_ &&
+      !clients_.empty()) {
+    owner_->SetAside(fill_);  // who comes from now on has no part in it
+    owner_->RemoveFill(fill_);
+    fill_ = 0;
+    state_ = State::kPassing;
+    ended_ = true;
+    return;
+  }
   owner_->RemoveFill(fill_);
   fill_ = 0;
   state_ = State::kNew;
@@ -573,19 +588,16 @@ void KeyFetch::Serve(const std::shared_ptr<const CachedObject>& object, const In
   Finish();
 }
 
-/// RFC 5861 section 4: what is stale is better than an error, if the origin has allowed it.
 bool KeyFetch::ServeStale() {
   auto looked = owner_->link().view()->Lookup(key_);
   const auto* hit = std::get_if<ReaderView::Hit>(&looked);
-  if (hit == nullptr || (hit->entry.flags & IndexEntry::kMustRevalidate) != 0) return false;
-  const auto stored = DecodeStoredFields(hit->object->fields());
-  if (!stored) return false;
-  CacheControl control;
-  for (const HttpField& field : ListFields(*stored)) {
-    if (getfile::EqualsIgnoringCase(field.name, "cache-control")) control.Add(field.value);
+  const auto stored = hit == nullptr ? std::nullopt : DecodeForeignFields(hit->object->fields());
+  if (!stored ||
+      !MayServeOnError(*stored, (hit->entry.flags & IndexEntry::kMustRevalidate) != 0,
+                       std::chrono::nanoseconds(CacheClient::NowNs() - hit->entry.fresh_until_ns),
+                       PolicyOptions())) {
+    return false;
   }
-  const std::int64_t allowed_ns = control.stale_if_error.value_or(seconds(0)).count() * kSecond_ns;
-  if (CacheClient::NowNs() >= hit->entry.fresh_until_ns + allowed_ns) return false;
   label_ = Served::kStale;
   Serve(hit->object, hit->entry);
   return true;
@@ -670,6 +682,7 @@ void KeyFetch::OnEvents(std::uint32_t /*events*/) {
 void KeyFetch::LeaveIfAbandoned() {
   const bool somebody =
       !had_clients_ || !clients_.empty() || (growth_ != nullptr && growth_->readers > 0);
+  if (!somebody && state_ == State::kPassing) return Finish();
   // The answer to a WANT is waited for: a link has one of a key at a time.
   if (somebody || fill_ == 0) return;
   // What is being stored is fetched to its end: others may follow it elsewhere, and some will come.

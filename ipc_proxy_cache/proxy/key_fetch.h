@@ -10,6 +10,7 @@
 #include "common/net/event_loop.h"
 #include "getfile/front/content_source.h"
 #include "ipc_proxy_cache/core/cache_policy.h"
+#include "ipc_proxy_cache/core/continuation.h"
 #include "ipc_proxy_cache/core/messages.h"
 #include "ipc_proxy_cache/proxy/collected_body.h"
 #include "ipc_proxy_cache/proxy/copy_desk.h"
@@ -62,6 +63,7 @@ class KeyFetch final : private OriginSink,
     kAsking,  ///< WANT was sent
     kLeading,
     kFollowing,
+    kPassing,  ///< collects for its own clients what has turned out too large for the cache
     kOver,
   };
   /// What the leader does with the bytes that come.
@@ -93,6 +95,8 @@ class KeyFetch final : private OriginSink,
   void HandleNegative(const OriginHead& head, const OriginAnswer& answer);
   void HandleCollected();
   void SendEnd(Outcome outcome, const Freshness& freshness = {}, std::string fields = {});
+  /// Of the answer no more is used.
+  void BreakOff(int http_code);
   void SendBegin(std::uint64_t length);
   void Pump();
   /// A segment with the body's next bytes, or nothing if there is none now.
@@ -139,7 +143,7 @@ class KeyFetch final : private OriginSink,
 
   Fetching fetching_ = Fetching::kNothing;
   bool conditional_ = false;
-  std::optional<std::string> continued_validator_;
+  std::optional<Continuation> continuation_;  ///< if what is fetched is a rest
   std::int64_t asked_unix_s_ = 0;
   int failure_code_ = 502;  ///< for clients, should the fetch fail
   int negative_code_ = 0;   ///< 404, 403, 410, if that is the answer

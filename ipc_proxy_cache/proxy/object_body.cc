@@ -3,8 +3,6 @@
 #include <algorithm>
 
 #include "getfile/front/send.h"
-#include "ipc_proxy_cache/core/cache_policy.h"
-#include "ipc_proxy_cache/proxy/origin_answer.h"
 
 namespace ds::ipc_proxy_cache {
 
@@ -47,11 +45,8 @@ getfile::Body::Outcome ObjectBody::OutcomeBeyond(std::uint64_t offset) {
   }
   if (growth_->state != ObjectGrowth::State::kAlone) return Outcome::kNotYet;
   if (rest_ == nullptr) {
-    const auto stored = DecodeStoredFields(object_->fields());
-    const auto validator = stored ? RangeValidator(*stored) : std::nullopt;
-    if (!validator) return Outcome::kSourceBroken;
-    rest_ = OriginBody::Continue(access_, std::string(object_->key()), *validator, offset,
-                                 object_->body_bytes());
+    rest_ = OriginBody::Continue(access_, *object_, offset);
+    if (rest_ == nullptr) return Outcome::kSourceBroken;
   }
   return Outcome::kNotYet;
 }

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "getfile/front/content_source.h"
-#include "ipc_proxy_cache/core/stored_fields.h"
 #include "ipc_proxy_cache/proxy/origin_body.h"
 #include "ipc_proxy_cache/shm/reader_view.h"
 

@@ -17,8 +17,8 @@ absl::Status ProxyOptions::Validate() const {
     return InvalidArgument("--connect-timeout, --first-byte-timeout, --stall-timeout: not above 0");
   }
   struct stat info {};
-  if (::stat(temp_folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
-    return InvalidArgument(fmt::format("--temp-dir \"{}\": no such folder", temp_folder));
+  if (::stat(collection.folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    return InvalidArgument(fmt::format("--temp-dir \"{}\": no such folder", collection.folder));
   }
   if (!ca_file.empty() && ::access(ca_file.c_str(), R_OK) != 0) {
     return InvalidArgument(fmt::format("--origin-ca \"{}\": cannot be read", ca_file));

@@ -10,6 +10,7 @@
 
 #include "common/base/status.h"
 #include "getfile/front/options.h"
+#include "ipc_proxy_cache/proxy/collected_body.h"
 #include "ipc_proxy_cache/proxy/origin_url.h"
 #include "ipc_proxy_cache/shm/segment_memory.h"
 
@@ -33,9 +34,8 @@ struct ProxyOptions {
   std::optional<std::uint64_t> segments;       ///< given: content travels through segments
   std::optional<std::uint64_t> segment_bytes;  ///< of each, header included; the same
   OnMiss on_miss = OnMiss::kOrigin;
-  std::uint64_t unknown_max = 64U << 20U;  ///< bytes of an answer without a length kept in memory
-  std::string temp_folder = "/tmp";        ///< for what is beyond
-  bool sendfile = false;                   ///< large hits go out by sendfile, not by copy
+  CollectionLimits collection;  ///< of answers without a length
+  bool sendfile = false;        ///< large hits go out by sendfile, not by copy
   double connect_timeout_s = 5;
   double first_byte_timeout_s = 30;
   double stall_timeout_s = 20;

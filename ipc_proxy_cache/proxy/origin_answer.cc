@@ -26,26 +26,6 @@ std::optional<std::uint64_t> LengthOf(std::span<const HttpField> fields) {
   return field ? ParseDecimal(*field) : std::nullopt;
 }
 
-std::optional<ContentRange> RangeOf(std::span<const HttpField> fields) {
-  const auto field = FindField(fields, "content-range");
-  constexpr std::string_view kUnit = "bytes ";
-  if (!field || !field->starts_with(kUnit)) return std::nullopt;
-  const std::string_view range = field->substr(kUnit.size());
-  const std::size_t dash = range.find('-');
-  const std::size_t slash = range.find('/');
-  if (dash == std::string_view::npos || slash == std::string_view::npos) return std::nullopt;
-  const auto first = ParseDecimal(range.substr(0, dash));
-  const auto length = ParseDecimal(range.substr(slash + 1));
-  if (!first || !length) return std::nullopt;
-  return ContentRange{*first, *length};
-}
-
-bool IsOfVersion(std::span<const HttpField> fields, std::string_view validator) {
-  const bool is_etag = validator.starts_with('"');
-  const auto said = FindField(fields, is_etag ? "etag" : "last-modified");
-  return said && *said == validator;
-}
-
 getfile::ContentFields ContentFieldsOf(const StoredFieldsView& stored) {
   getfile::ContentFields fields;
   fields.content_type = stored.content_type;

@@ -25,6 +25,16 @@ int GatewayCode(const absl::Status& status) {
   return status.code() == absl::StatusCode::kDeadlineExceeded ? 504 : 502;
 }
 
+absl::Status Collect(const OriginAccess& access, std::string_view url, std::string_view bytes,
+                     CollectedBody* collected) {
+  absl::Status status = collected->Append(bytes);
+  if (!status.ok()) {
+    access.counters->unknown_length_failures.Add();
+    spdlog::error("collect \"{}\": {}", url, Message(status));
+  }
+  return status;
+}
+
 /// Once told, the body is the connection's.
 class OriginBody::Pending final : public getfile::PendingLookup {
  public:
@@ -55,17 +65,16 @@ void OriginBody::Adopt(const OriginAccess* access, std::string url,
   body->OnHead(head);
 }
 
-std::shared_ptr<OriginBody> OriginBody::Continue(const OriginAccess* access, std::string url,
-                                                 const std::string& validator, std::uint64_t first,
-                                                 std::uint64_t length) {
-  const std::shared_ptr<OriginBody> body(
-      new OriginBody(access,
-                     {.url = std::move(url),
-                      .head = false,
-                      .fields = {fmt::format("Range: bytes={}-", first), "If-Range: " + validator}},
-                     nullptr));
-  body->continued_length_ = length;
-  body->continued_validator_ = validator;
+std::shared_ptr<OriginBody> OriginBody::Continue(const OriginAccess* access,
+                                                 const CachedObject& object, std::uint64_t first) {
+  if (object.key().starts_with('/')) return nullptr;  // pinned
+  auto continuation = Continuation::Of(object.fields(), first, object.body_bytes());
+  if (!continuation) return nullptr;
+  const std::shared_ptr<OriginBody> body(new OriginBody(
+      access,
+      {.url = std::string(object.key()), .head = false, .fields = continuation->RequestFields()},
+      nullptr));
+  body->continuation_ = std::move(continuation);
   body->position_ = first;
   body->Begin();
   return body;
@@ -77,8 +86,12 @@ void OriginBody::Begin() {
 }
 
 void OriginBody::OnHead(const OriginHead& head) {
-  if (continued_length_) return HandleContinuation(head);
   const std::vector<HttpField> fields = FieldsOf(head.fields);
+  if (continuation_) {
+    if (!continuation_->IsAnsweredBy(head.code, fields)) return Break();
+    state_ = State::kStreaming;
+    return;
+  }
   const std::optional<std::uint64_t> length = LengthOf(fields);
   if (request_.head && (head.code == 405 || head.code == 501 || (head.code == 200 && !length))) {
     // Only a GET tells.
@@ -98,22 +111,11 @@ void OriginBody::OnHead(const OriginHead& head) {
   }
   if (!length) {
     state_ = State::kCollecting;
-    collected_ = std::make_shared<CollectedBody>(access_->unknown_max, access_->temp_folder);
+    collected_ = std::make_shared<CollectedBody>(access_->collection);
     return;
   }
   state_ = State::kStreaming;
   TellFound(*length, shared_from_this());
-}
-
-void OriginBody::HandleContinuation(const OriginHead& head) {
-  const std::vector<HttpField> fields = FieldsOf(head.fields);
-  const auto range = RangeOf(fields);
-  if (head.code == 206 && IsOfVersion(fields, continued_validator_) && range &&
-      range->first == position_ && range->length == *continued_length_) {
-    state_ = State::kStreaming;
-    return;
-  }
-  Break();
 }
 
 bool OriginBody::OnBody(std::string_view bytes) {
@@ -124,10 +126,7 @@ bool OriginBody::OnBody(std::string_view bytes) {
       return true;
     case State::kCollecting:
       access_->counters->origin_bytes.Add(bytes.size());
-      if (const absl::Status status = collected_->Append(bytes); !status.ok()) {
-        spdlog::error("{}", Message(status));
-        TellFailure(502);
-      }
+      if (!Collect(*access_, request_.url, bytes, collected_.get()).ok()) TellFailure(502);
       return true;
     case State::kStreaming:
       break;
@@ -163,7 +162,7 @@ void OriginBody::OnEnd(absl::Status status) {
     access_->counters->origin_failures.Add();
     spdlog::debug("{}", Message(status));
   }
-  if (state == State::kStreaming || continued_length_) {
+  if (state == State::kStreaming || continuation_) {
     return waiters_.Wake(UINT64_MAX);
   }
   if (!status.ok()) return TellFailure(GatewayCode(status));

@@ -8,9 +8,11 @@
 #include <utility>
 
 #include "getfile/front/content_source.h"
+#include "ipc_proxy_cache/core/continuation.h"
 #include "ipc_proxy_cache/proxy/collected_body.h"
 #include "ipc_proxy_cache/proxy/counters.h"
 #include "ipc_proxy_cache/proxy/origin.h"
+#include "ipc_proxy_cache/shm/reader_view.h"
 
 namespace ds::ipc_proxy_cache {
 
@@ -18,10 +20,13 @@ namespace ds::ipc_proxy_cache {
 struct OriginAccess {
   OriginClient* client = nullptr;
   ProxyCounters* counters = nullptr;
-  std::uint64_t unknown_max = 64U << 20U;  ///< bytes of an answer without a length kept in memory
-  std::string temp_folder = "/tmp";        ///< for what is beyond
-  bool sendfile = false;                   ///< large bodies of the cache; else they are copied
+  CollectionLimits collection;
+  bool sendfile = false;  ///< large bodies of the cache; else they are copied
 };
+
+/// CollectedBody::Append() for the answer to `url`: a failure is counted and logged.
+absl::Status Collect(const OriginAccess& access, std::string_view url, std::string_view bytes,
+                     CollectedBody* collected);
 
 /// The answer to one request straight from the origin, for one client: first a lookup, then a body
 /// of which some 256 KiB are kept, and the origin waits while the client takes no more. An answer
@@ -39,12 +44,10 @@ class OriginBody final : public getfile::Body,
   static void Adopt(const OriginAccess* access, std::string url, std::unique_ptr<OriginFetch> fetch,
                     const OriginHead& head, getfile::LookupSink* sink,
                     std::unique_ptr<getfile::PendingLookup>* pending);
-  /// The rest of a body, from `first` on, that others have begun to get: bytes come only if
-  /// `validator` (of If-Range) still holds and the whole still has `length` bytes, else the body is
-  /// broken there.
-  static std::shared_ptr<OriginBody> Continue(const OriginAccess* access, std::string url,
-                                              const std::string& validator, std::uint64_t first,
-                                              std::uint64_t length);
+  /// The rest of an object, from `first` on, that others have begun to get: bytes come only if it
+  /// is the same version still, else the body is broken there. Null if no origin can be asked.
+  static std::shared_ptr<OriginBody> Continue(const OriginAccess* access,
+                                              const CachedObject& object, std::uint64_t first);
 
   Sent Send(int socket, std::string_view head, std::uint64_t offset, std::uint64_t bytes_max,
             bool hold) override;
@@ -66,7 +69,6 @@ class OriginBody final : public getfile::Body,
   void OnHead(const OriginHead& head) override;
   bool OnBody(std::string_view bytes) override;
   void OnEnd(absl::Status status) override;
-  void HandleContinuation(const OriginHead& head);
   void Tell(getfile::LookupAnswer answer, std::shared_ptr<getfile::Body> body);
   void TellFailure(int http_code);
   void TellFound(std::uint64_t length, std::shared_ptr<getfile::Body> body);
@@ -77,8 +79,7 @@ class OriginBody final : public getfile::Body,
   const OriginAccess* const access_;
   OriginRequest request_;
   getfile::LookupSink* sink_;
-  std::optional<std::uint64_t> continued_length_;  ///< of the whole, if this is a rest
-  std::string continued_validator_;                ///< of its version
+  std::optional<Continuation> continuation_;  ///< if this is a rest
   State state_ = State::kAsking;
   int code_ = 0;
   std::uint64_t discarded_ = 0;

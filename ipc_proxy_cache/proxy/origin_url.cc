@@ -62,11 +62,11 @@ absl::StatusOr<OriginUrl> OriginUrl::Parse(const std::string& text) {
   };
   const Url url(curl_url(), &curl_url_cleanup);
   const std::string whole = text.find("://") == std::string::npos ? "http://" + text : text;
+  // libcurl would take the first segment of the path for a host that is missing.
+  if (whole.substr(whole.find("://") + 3).starts_with('/')) return refuse("no host");
   if (curl_url_set(url.get(), CURLUPART_URL, whole.c_str(), CURLU_PATH_AS_IS) != CURLUE_OK) {
     return refuse("not a URL");
   }
-  // libcurl would take the first segment of the path for a host that is missing.
-  if (whole.find(":///") != std::string::npos) return refuse("no host");
   const std::string scheme = PartOf(url, CURLUPART_SCHEME);
   if (scheme != "http" && scheme != "https") return refuse("neither http nor https");
   if (!PartOf(url, CURLUPART_USER).empty()) return refuse("a user is not supported");

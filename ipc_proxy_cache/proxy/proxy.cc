@@ -69,6 +69,10 @@ void Proxy::Collect(daemon::MetricsPage& page) const {
              sum([](const ProxyCounters& counters) { return counters.origin_failures.Get(); }));
   page.Count("getfile_proxy_origin_bytes_total", "Body bytes received from the origin.",
              sum([](const ProxyCounters& counters) { return counters.origin_bytes.Get(); }));
+  page.Count(
+      "getfile_proxy_unknown_length_failures_total",
+      "Answers of unknown length that were too long, or for which there was no room.",
+      sum([](const ProxyCounters& counters) { return counters.unknown_length_failures.Get(); }));
   page.Count("getfile_proxy_links_broken_total", "Links ended by a malformed packet.",
              sum([](const ProxyCounters& counters) { return counters.links_broken.Get(); }));
   page.Gauge("getfile_proxy_links", "Workers that have a cache.",

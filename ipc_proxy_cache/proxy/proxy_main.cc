@@ -41,13 +41,21 @@ int main(int argc, char** argv) {
       ->transform(daemon::OneOf(ipc_proxy_cache::kOnMissNames))
       ->default_str("origin");
   flags
-      .add_option("--max-unknown", options.unknown_max,
+      .add_option("--max-unknown", options.collection.memory_max,
                   "Bytes of an answer of unknown length kept in memory (k, m, g suffixes); more go "
                   "to a temporary file")
       ->check(daemon::Size())
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
-  flags.add_option("--temp-dir", options.temp_folder, "Folder for those files, which have no name")
+  flags
+      .add_option("--max-unknown-length", options.collection.bytes_max,
+                  "Bytes of such an answer in all (k, m, g suffixes); a longer one is an error")
+      ->check(daemon::Size())
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
+  flags
+      .add_option("--temp-dir", options.collection.folder,
+                  "Folder for those files, which have no name")
       ->capture_default_str();
   flags.add_flag(
       "--sendfile", options.sendfile,

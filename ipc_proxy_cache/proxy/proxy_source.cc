@@ -38,8 +38,7 @@ ProxySource::ProxySource(net::EventLoop* loop, const ProxyOptions* options,
       client_(std::move(client)),
       access_{.client = client_.get(),
               .counters = &counters_,
-              .unknown_max = options->unknown_max,
-              .temp_folder = options->temp_folder,
+              .collection = options->collection,
               .sendfile = options->sendfile},
       cache_(loop, &access_,
              {.socket_paths = SocketPaths(*options),
@@ -55,7 +54,7 @@ std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> Pro
   std::string key = origin_.Of(request.path, request.query);
   if (cache_.up() && key.size() <= kKeyBytesMax) return cache_.Lookup(request, key, sink);
   if (options_->on_miss == OnMiss::kNotFound) {
-    return getfile::LookupResult{{.status = getfile::AnswerStatus::kFileNotFound}, nullptr};
+    return cache_.NotFound();
   }
   return OriginBody::Ask(&access_, std::move(key), request.head, sink);
 }

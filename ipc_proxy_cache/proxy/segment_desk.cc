@@ -19,7 +19,7 @@ void SharedSegments::Deliver(std::optional<SegmentPool::Grant> grant) {
     CHECK(found != waiters_.end(), "who waits is known");
     SegmentDesk* const desk = found->second;
     waiters_.erase(found);
-    // A desk ends with its loop: what it is granted too late is given back by its destructor.
+    // A desk ends when the proxy does: what it is granted too late nobody gives back.
     desk->loop_->Post([self = desk->self_, wait = grant->waiter, lease = grant->lease] {
       if (*self != nullptr) (*self)->OnGrant(wait, lease);
     });

@@ -30,7 +30,7 @@ class SharedSegments {
   friend class SegmentDesk;
   SharedSegments(SegmentMemory memory, std::uint32_t count)
       : memory_(std::move(memory)), pool_(count) {}
-  /// Tells the desk that waits, on its own thread; a desk that is gone by now gives it back.
+  /// Tells the desk that waits, on its own thread.
   void Deliver(std::optional<SegmentPool::Grant> grant) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const SegmentMemory memory_;

@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "ipc_proxy_cache/core/cache_control.h"
 #include "ipc_proxy_cache/core/cache_policy.h"
+#include "ipc_proxy_cache/core/continuation.h"
 
 using namespace ds::ipc_proxy_cache;  // NOLINT(google-build-using-namespace)
 using std::chrono::seconds;
@@ -93,7 +94,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto read = DecodeStoredFields(*bytes);
   CHECK(read && *read == View(kept));
   CHECK(ConditionalFields(*read).size() <= 2);
-  (void)RangeValidator(*read);
+  if (const auto rest = Continuation::Of(*bytes, 5, 10)) {
+    CHECK(!rest->IsAnsweredBy(200, later));
+    (void)rest->IsAnsweredBy(206, later);
+  }
   answer.status = 304;
   answer.fields = later;
   if (const auto refreshed = Refresh(*read, answer, options)) {

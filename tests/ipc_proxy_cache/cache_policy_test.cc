@@ -393,6 +393,61 @@ TEST(ConditionalFields, SendAllValidators) {
 }
 
 /// RFC 9110 sections 13.1.5 and 8.8.2.2.
+/// RFC 5861 section 4.
+TEST(MayServeOnError, IsForAsLongAsTheOriginHasAllowed) {
+  using std::chrono::nanoseconds;
+  struct Case {
+    std::string_view fields;
+    seconds stale_for;
+    bool allowed;
+  };
+  const Case cases[] = {
+      {"", seconds(0), false},
+      {"Cache-Control: max-age=60", seconds(0), false},
+      {"Cache-Control: stale-while-revalidate=60", seconds(0), false},
+      {"Cache-Control: max-age=0, stale-if-error=10", seconds(0), true},
+      {"Cache-Control: max-age=0, stale-if-error=10", seconds(9), true},
+      {"Cache-Control: max-age=0, stale-if-error=10", seconds(10), false},
+      {"Cache-Control: stale-if-error=10\nCache-Control: stale-if-error=5", seconds(5), false},
+      {"Cache-Control: stale-if-error=soon", seconds(0), false},
+      {"Cache-Control: stale-if-error=99999999999", seconds(2147483647), true},
+      {"Cache-Control: stale-if-error=99999999999", seconds(2147483648), false},
+      {"Pragma: stale-if-error=10", seconds(0), false},
+  };
+  for (const auto& [fields, stale_for, allowed] : cases) {
+    const StoredFields stored = Stored(fields);
+    EXPECT_EQ(MayServeOnError(View(stored), false, stale_for, {}), allowed)
+        << fields << ", after " << stale_for.count() << " s";
+    EXPECT_FALSE(MayServeOnError(View(stored), true, stale_for, {})) << fields;
+  }
+  const StoredFields stored = Stored("Cache-Control: stale-if-error=10");
+  EXPECT_TRUE(MayServeOnError(View(stored), false, seconds(10) - nanoseconds(1), {}));
+}
+
+TEST(MayServeOnError, IsTheOperatorsChoiceWhereTheOriginSaysNothing) {
+  const CachePolicyOptions options{.stale_if_error = seconds(30)};
+  const StoredFields silent = Stored("Cache-Control: max-age=60");
+  EXPECT_TRUE(MayServeOnError(View(silent), false, seconds(29), options));
+  EXPECT_FALSE(MayServeOnError(View(silent), false, seconds(30), options));
+  EXPECT_FALSE(MayServeOnError(View(silent), true, seconds(0), options));
+  const StoredFields said = Stored("Cache-Control: stale-if-error=1");
+  EXPECT_FALSE(MayServeOnError(View(said), false, seconds(1), options));
+}
+
+/// What is decided when an answer comes and what is done when the origin fails are one policy.
+TEST(MayServeOnError, AgreesWithTheDecision) {
+  for (const DecisionCase& c : kDecisions) {
+    const CacheDecision decision = Decide(c.status, c.lines);
+    if (c.status != 200 || decision.storing != kStore) continue;
+    const StoredFields stored = Stored(c.lines);
+    const auto allowed = [&](seconds stale_for) {
+      return MayServeOnError(View(stored), decision.must_revalidate, stale_for, {});
+    };
+    EXPECT_FALSE(allowed(decision.stale_if_error)) << c.section;
+    EXPECT_EQ(allowed(seconds(0)), decision.stale_if_error > seconds(0)) << c.section;
+  }
+}
+
 TEST(RangeValidator, IsStrongOrMissing) {
   const std::string now(kNowText);
   const std::string earlier(kEarlierText);

@@ -368,7 +368,8 @@ TEST(CacheTest, StaleObjectIsRevalidated) {
   EXPECT_GT(ended.place->fresh_until_ns, NowNs());
   EXPECT_EQ(ended.place->record_offset, lead.stale->record_offset) << "only times are new";
   // With other fields it is a new record of the same bytes.
-  lead = proxy.Ask<Lead>(Want{.request = 7, .reload = true, .key = kKey});
+  proxy.Ask<Purged>(Purge{.request = proxy.NextRequest(), .soft = true, .key = kKey});
+  lead = proxy.WantAndLead(kKey);
   proxy.Send(End{.fill = lead.fill,
                  .term = lead.term,
                  .outcome = Outcome::kNotModified,

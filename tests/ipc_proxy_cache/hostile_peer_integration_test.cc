@@ -211,7 +211,7 @@ class Peer {
   };
   /// Becomes the leader of the fill of `key`.
   Led Lead(std::string_view key) {
-    CHECK(Send(Packet(kWant).U64(1).U8(0).Text(key)));
+    CHECK(Send(Packet(kWant).U64(1).Text(key)));
     const std::string packet = Await(kLead);
     CHECK(packet.size() >= 32);
     Led led;
@@ -319,9 +319,9 @@ TEST_F(HostilePeerTest, MessagesOfAGreetedLinkThatAreMalformedEndIt) {
   const double before = Malformed();
   const std::vector<Packet> packets = {
       Packet(kHello).U8(0).Text("again").U32(0).U64(0),
-      Packet(kWant).U64(0).U8(0).Text("k"),  // request 0
-      Packet(kWant).U64(1).U8(0).Text(""),   // no key
-      Packet(kWant).U64(1).U8(0).Text(std::string(8193, 'k')),
+      Packet(kWant).U64(0).Text("k"),  // request 0
+      Packet(kWant).U64(1).Text(""),   // no key
+      Packet(kWant).U64(1).Text(std::string(8193, 'k')),
       Packet(kOpen).U64(0),
       Packet(kReleased).U32(2000),  // more than there are
       Packet(kHits).U64(std::uint64_t{1} << 48U).U64(0).U64(0).U64(0).U32(0),
@@ -538,7 +538,7 @@ TEST_F(HostilePeerTest, ManyFillsOfOneLinkArePassed) {
   const auto peer = Link();
   int passed = 0;
   for (std::uint64_t i = 1; i <= 1100; ++i) {
-    ASSERT_TRUE(peer->Send(Packet(kWant).U64(i).U8(0).Text(fmt::format("hostile-{}", i))));
+    ASSERT_TRUE(peer->Send(Packet(kWant).U64(i).Text(fmt::format("hostile-{}", i))));
     const std::string answer = peer->Receive();
     ASSERT_FALSE(answer.empty());
     if (answer[0] == kPassed) ++passed;
@@ -553,7 +553,7 @@ TEST(DelayedAnswersTest, OneLinkHasABoundedNumberOfThemAndOthersTheirOwn) {
   /// How many of so many WANTs are told at once to fetch for themselves.
   const auto passed_of = [](Peer& peer, std::uint64_t wants) {
     for (std::uint64_t i = 1; i <= wants; ++i) {
-      EXPECT_TRUE(peer.Send(Packet(kWant).U64(i).U8(0).Text(fmt::format("hostile-{}", i))));
+      EXPECT_TRUE(peer.Send(Packet(kWant).U64(i).Text(fmt::format("hostile-{}", i))));
     }
     // This is answered at once whatever else is delayed.
     EXPECT_TRUE(peer.Send(Packet(kStatus).U64(1).U64(0)));

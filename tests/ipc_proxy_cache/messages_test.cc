@@ -30,7 +30,7 @@ std::vector<Message> Examples() {
       Hello{.control = false, .name = "proxy worker-0", .segments = 16, .segment_bytes = 65536},
       Hello{.control = true},
       Welcome{.link = 1, .small_max = 262144, .object_max = 33554432},
-      Want{.request = 4, .reload = true, .key = "http://origin/a"},
+      Want{.request = 4, .key = "http://origin/a"},
       Found{.request = 4, .place = kPlace},
       Lead{.request = 4, .fill = 5, .term = 1, .stale = kPlace},
       Lead{.request = 4, .fill = 5, .term = 1, .stale = {}},
@@ -159,8 +159,8 @@ TEST(MessagesTest, NoneIsTakenWithBytesMissingOrLeftOver) {
 }
 
 TEST(MessagesTest, BytesStandAsDocumented) {
-  EXPECT_EQ(EncodeMessage(Want{.request = 0x0102030405060708, .reload = true, .key = "k"}),
-            Packet(Framed(3, Le(0x0102030405060708, 8) + Le(1, 1) + Le(1, 4) + "k")));
+  EXPECT_EQ(EncodeMessage(Want{.request = 0x0102030405060708, .key = "k"}),
+            Packet(Framed(3, Le(0x0102030405060708, 8) + Le(1, 4) + "k")));
   EXPECT_EQ(
       EncodeMessage(Data{.fill = 5, .term = 1, .offset = 8192, .segment = kSegment}),
       Packet(Framed(11, Le(5, 8) + Le(1, 8) + Le(8192, 8) + Le(3, 4) + Le(77, 8) + Le(4096, 8))));
@@ -196,16 +196,15 @@ TEST(MessagesTest, MalformedPacketsAreRefused) {
       {"type with a high byte", Framed(16 + 256, "")},
       {"length of less", Le(16, 2) + Le(1, 2) + Le(7, 4)},
       {"length of more", Le(16, 2) + Le(1, 2) + Le(9, 4)},
-      {"want", Framed(3, id + Le(0, 1) + Le(1, 4) + "k"), true},
-      {"want for request 0", Framed(3, none + Le(0, 1) + Le(1, 4) + "k")},
-      {"want with a flag of 2", Framed(3, id + Le(2, 1) + Le(1, 4) + "k")},
-      {"want without a key", Framed(3, id + Le(0, 1) + Le(0, 4))},
-      {"want, key longer than the packet", Framed(3, id + Le(0, 1) + Le(2, 4) + "k")},
-      {"want, key of 4 GiB", Framed(3, id + Le(0, 1) + Le(0xffffffff, 4) + "k")},
-      {"want, longest key",
-       Framed(3, id + Le(0, 1) + Le(kKeyBytesMax, 4) + std::string(kKeyBytesMax, 'k')), true},
+      {"want", Framed(3, id + Le(1, 4) + "k"), true},
+      {"want for request 0", Framed(3, none + Le(1, 4) + "k")},
+      {"want without a key", Framed(3, id + Le(0, 4))},
+      {"want, key longer than the packet", Framed(3, id + Le(2, 4) + "k")},
+      {"want, key of 4 GiB", Framed(3, id + Le(0xffffffff, 4) + "k")},
+      {"want, longest key", Framed(3, id + Le(kKeyBytesMax, 4) + std::string(kKeyBytesMax, 'k')),
+       true},
       {"want, key too long",
-       Framed(3, id + Le(0, 1) + Le(kKeyBytesMax + 1, 4) + std::string(kKeyBytesMax + 1, 'k'))},
+       Framed(3, id + Le(kKeyBytesMax + 1, 4) + std::string(kKeyBytesMax + 1, 'k'))},
       {"begin", Framed(8, id + id + Le(kSizeEnd - 1, 8) + freshness + Le(0, 4)), true},
       {"begin, length too large", Framed(8, id + id + Le(kSizeEnd, 8) + freshness + Le(0, 4))},
       {"begin, length of all ones", Framed(8, id + id + Le(UINT64_MAX, 8) + freshness + Le(0, 4))},
@@ -215,6 +214,8 @@ TEST(MessagesTest, MalformedPacketsAreRefused) {
        Framed(8, id + id + Le(1, 8) + Le(UINT64_MAX, 8) + freshness.substr(8) + Le(0, 4))},
       {"begin, optional flag of 2",
        Framed(8, id + id + Le(1, 8) + Le(0, 8) + Le(2, 1) + freshness.substr(9) + Le(0, 4))},
+      {"begin, flag of 2",
+       Framed(8, id + id + Le(1, 8) + freshness.substr(0, 17) + Le(2, 1) + Le(0, 4))},
       {"insert without a segment", Framed(10, id + id + Le(0, 1) + freshness + Le(0, 4)), true},
       {"insert, fields too long",
        Framed(10, id + id + Le(0, 1) + freshness + Le(kFieldsBytesMax + 1, 4) +
@@ -262,7 +263,7 @@ TEST(MessagesTest, MalformedPacketsAreRefused) {
       {"found, time too late", Framed(4, id + place(9, 64, 1ULL << 62U))},
       {"found, time before 0", Framed(4, id + place(9, 64, 1ULL << 63U))},
       {"follow after a lead", Framed(6, none + id + id), true},
-      {"want, which the cache never says", Framed(3, id + Le(0, 1) + Le(1, 4) + "k")},
+      {"want, which the cache never says", Framed(3, id + Le(1, 4) + "k")},
   };
   for (const auto& c : kOfCache) {
     EXPECT_EQ(DecodeMessage(Packet(c.packet), Sender::kCache).ok(), c.ok) << c.what;
@@ -273,7 +274,7 @@ TEST(MessagesTest, TheLargestOfEachKindFitIntoAPacket) {
   const std::string fields(kFieldsBytesMax, 'f');
   LinkReport link{.link = 1, .name = std::string(kNameBytesMax, 'n')};
   const std::vector<Message> largest = {
-      Want{.request = 1, .reload = false, .key = std::string(kKeyBytesMax, 'k')},
+      Want{.request = 1, .key = std::string(kKeyBytesMax, 'k')},
       Purge{.request = 1, .soft = false, .prefix = false, .key = std::string(kKeyBytesMax, 'k')},
       Begin{.fill = 1, .term = 1, .length = 1, .freshness = kFreshness, .fields = fields},
       Insert{.fill = 1, .term = 1, .segment = kSegment, .freshness = kFreshness, .fields = fields},

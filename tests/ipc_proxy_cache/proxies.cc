@@ -20,7 +20,7 @@ namespace {
 
 using testing::RawPeer;
 
-std::unique_ptr<DaemonProcess> Started(const char* program, std::vector<std::string> flags) {
+std::unique_ptr<DaemonProcess> Started(const std::string& program, std::vector<std::string> flags) {
   flags.insert(flags.end(), {"--metrics", "127.0.0.1:0"});
   auto process = std::make_unique<DaemonProcess>(DaemonProcess::Options{program, std::move(flags)});
   const absl::Status ready = process->StartAndWaitReady();
@@ -43,10 +43,11 @@ std::unique_ptr<DaemonProcess> Machine::Cache(std::vector<std::string> flags) co
 }
 
 std::unique_ptr<DaemonProcess> Machine::Proxy(const std::string& origin,
-                                              std::vector<std::string> flags) const {
+                                              std::vector<std::string> flags,
+                                              const std::string& program) const {
   flags.insert(flags.end(), {"-s", origin, "-p", "0", "--cache-socket", socket()});
   if (std::ranges::find(flags, "-t") == flags.end()) flags.insert(flags.end(), {"-t", "2"});
-  return Started("getfile-proxy", std::move(flags));
+  return Started(program, std::move(flags));
 }
 
 std::unique_ptr<DaemonProcess> Machine::LinkedProxy(const std::string& origin,
@@ -70,6 +71,12 @@ nlohmann::json Machine::Status() const {
 void AwaitLinks(const DaemonProcess& proxy, int workers) {
   EXPECT_TRUE(testing::Eventually(testing::kDeadline, "every worker has the cache",
                                   [&] { return Metric(proxy, "getfile_proxy_links") == workers; }));
+}
+
+void AwaitLog(const DaemonProcess& daemon, std::string_view text) {
+  EXPECT_TRUE(testing::Eventually(testing::kDeadline, fmt::format("the log has '{}'", text), [&] {
+    return daemon.stderr_text().find(text) != std::string::npos;
+  }));
 }
 
 void AwaitFills(const DaemonProcess& cache) {

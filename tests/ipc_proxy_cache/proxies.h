@@ -38,7 +38,8 @@ class Machine {
   std::unique_ptr<DaemonProcess> Cache(std::vector<std::string> flags = {}) const;
   /// The same before `origin`; two workers unless -t is among the flags.
   std::unique_ptr<DaemonProcess> Proxy(const std::string& origin,
-                                       std::vector<std::string> flags = {}) const;
+                                       std::vector<std::string> flags = {},
+                                       const std::string& program = "getfile-proxy") const;
   /// Proxy(), and waits until all of its workers have found the cache.
   std::unique_ptr<DaemonProcess> LinkedProxy(const std::string& origin,
                                              std::vector<std::string> flags = {}) const;
@@ -53,6 +54,9 @@ class Machine {
 
 /// Waits until `workers` workers of the proxy have a cache. Fails the test if they do not.
 void AwaitLinks(const DaemonProcess& proxy, int workers = 2);
+
+/// Waits until the daemon has logged `text`. Fails the test if it does not.
+void AwaitLog(const DaemonProcess& daemon, std::string_view text);
 
 /// One value of a daemon's metrics page, or -1. REQUIRES: it was started with --metrics.
 double Metric(const DaemonProcess& daemon, const std::string& series);

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <future>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "tests/getfile/getfile_server.h"
 #include "tests/getfile/http_reply.h"
+#include "tests/harness/child_process.h"
 #include "tests/harness/daemon_process.h"
 #include "tests/harness/eventually.h"
 #include "tests/harness/fake_server.h"
@@ -38,6 +40,26 @@ class ProxyCacheTest : public ::testing::Test {
                                        std::vector<std::string> flags = {}) const {
     flags.insert(flags.end(), {"-t", "1"});
     return machine_.LinkedProxy(Url(origin), std::move(flags));
+  }
+  /// The same if `with_cache`; else one that looks for a cache.
+  std::unique_ptr<DaemonProcess> ProxyWithOrWithout(
+      bool with_cache, const FakeServer& origin, std::vector<std::string> flags,
+      const std::string& program = "getfile-proxy") const {
+    flags.insert(flags.end(), {"-t", "1"});
+    auto proxy = machine_.Proxy(Url(origin), std::move(flags), program);
+    if (with_cache) AwaitLinks(*proxy, 1);
+    return proxy;
+  }
+  /// A getfile-proxy that has a file system of 1 MiB at `folder`, of its own.
+  std::string OnSmallDisk(const std::string& folder) const {
+    const std::string script = machine_.folder().Write(
+        "getfile-proxy",
+        fmt::format("#!/bin/sh\n"
+                    "exec unshare -Urm sh -c 'mount -t tmpfs -o size=1m tmpfs \"$0\" || exit 99\n"
+                    "exec \"$@\"' '{}' '{}' \"$@\"\n",
+                    folder, testing::FindProgram("getfile-proxy", /*search_path=*/false).value()));
+    std::filesystem::permissions(script, std::filesystem::perms::owner_all);
+    return script;
   }
   const Machine machine_{};
 };
@@ -286,6 +308,107 @@ TEST_F(ProxyCacheTest, WhatIsStaleIsRevalidated) {
   EXPECT_THAT(origin.requests()[1], ::testing::HasSubstr("If-None-Match: \"1\"\r\n"));
   EXPECT_EQ(Http(*proxy, "/a").Field("X-Cache"), "HIT");
   EXPECT_EQ(origin.requests().size(), 2U);
+}
+
+constexpr const char* kChunkedHead =
+    "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+std::string Chunk(std::string_view bytes) {
+  return fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes);
+}
+
+TEST_F(ProxyCacheTest, AnAnswerOfUnknownLengthIsCollectedUpToALimit) {
+  const std::string content = Content(50'000);
+  FakeServer origin({[&](FakeServer::Conversation& conversation) {
+    const bool chunked = conversation.ReadRequest().starts_with("GET /a ");
+    conversation.Send(chunked ? kChunkedHead + Chunk(content) + Chunk("x") + "0\r\n\r\n"
+                              : HttpOk(content + "x"));
+  }});
+  for (const bool with_cache : {false, true}) {
+    SCOPED_TRACE(with_cache);
+    const auto cache = with_cache ? Cache() : nullptr;
+    const auto large = ProxyWithOrWithout(with_cache, origin, {"--max-unknown-length", "50001"});
+    const auto small = ProxyWithOrWithout(with_cache, origin, {"--max-unknown-length", "50000"});
+    const HttpReply refused = Http(*small, "/a");
+    EXPECT_EQ(refused.code, 502);
+    EXPECT_EQ(refused.Field("X-Cache"), with_cache ? "MISS" : "PASS");
+    EXPECT_EQ(Metric(*small, "getfile_proxy_unknown_length_failures_total"), 1);
+    EXPECT_EQ(Metric(*small, "getfile_proxy_origin_failures_total"), 0);
+    AwaitLog(*small, "/a\": longer than 50000 bytes");
+    EXPECT_TRUE(Http(*small, "/b").body == content + "x") << "its length is known";
+    EXPECT_TRUE(Http(*large, "/a").body == content + "x");
+    EXPECT_EQ(Metric(*large, "getfile_proxy_unknown_length_failures_total"), 0);
+  }
+}
+
+TEST_F(ProxyCacheTest, AFullDiskIsAnErrorBeforeTheFirstByte) {
+  const std::string content = Content(2'000'000);
+  FakeServer origin({FakeServer::Answer(kChunkedHead + Chunk(content) + "0\r\n\r\n")});
+  for (const bool with_cache : {false, true}) {
+    SCOPED_TRACE(with_cache);
+    const auto cache = with_cache ? Cache() : nullptr;
+    const testing::TempDir disk;  // 1 MiB, that only this proxy sees
+    const auto proxy =
+        ProxyWithOrWithout(with_cache, origin, {"--max-unknown", "1K", "--temp-dir", disk.path()},
+                           OnSmallDisk(disk.path()));
+    EXPECT_THAT(Getfile(*proxy, "/a"), Answers(getfile::kError));
+    EXPECT_EQ(Metric(*proxy, "getfile_proxy_unknown_length_failures_total"), 1);
+    EXPECT_EQ(Metric(*proxy, "getfile_proxy_origin_failures_total"), 0);
+    AwaitLog(*proxy, "No space left on device");
+    EXPECT_EQ(Http(*proxy, "/a").code, 502) << "the first one's file has gone";
+  }
+}
+
+TEST_F(ProxyCacheTest, WhatGrowsTooLargeForTheCacheIsCollectedForItsOwnClientsAlone) {
+  const std::string content = Content(1'000'000);
+  std::promise<void> go_on;
+  std::promise<void> abandoned;
+  FakeServer origin({[&](FakeServer::Conversation& conversation) {
+                       conversation.ReadRequest();
+                       conversation.Send(kChunkedHead + Chunk(content));
+                       go_on.get_future().wait();
+                       conversation.Send(Chunk("x") + "0\r\n\r\n");
+                     },
+                     [&](FakeServer::Conversation& conversation) {
+                       conversation.ReadRequest();
+                       conversation.Send(kChunkedHead + Chunk(content));
+                       conversation.WaitForEnd();
+                       abandoned.set_value();
+                     }});
+  const auto cache = Cache({"--memory", "4M"});
+  const auto proxy = Proxy(origin);
+  const auto await_pass = [&](int begun) {
+    EXPECT_TRUE(Eventually(kDeadline, "the cache waits for nothing more", [&] {
+      return OriginFetches(*proxy) == begun && Metric(*cache, "getfile_cached_fills") == 0;
+    }));
+  };
+  Download early(*proxy, "/a", Download::Protocol::kGetfile);
+  await_pass(1);
+  Download late(*proxy, "/a", Download::Protocol::kGetfile);
+  EXPECT_TRUE(Eventually(kDeadline, "who comes later has a fetch of its own",
+                         [&] { return OriginFetches(*proxy) == 2; }));
+  go_on.set_value();
+  EXPECT_TRUE(early.Finish());
+  EXPECT_TRUE(early.body() == content + "x");
+  EXPECT_EQ(Served(*proxy, "PASS"), 1);
+  await_pass(2);
+  late.Reset();
+  EXPECT_EQ(abandoned.get_future().wait_for(kDeadline), std::future_status::ready);
+  EXPECT_EQ(Metric(*cache, "getfile_cached_objects"), 0);
+}
+
+TEST_F(ProxyCacheTest, WhatIsNotFoundWithoutAskingIsAMissWithACacheAndWithout) {
+  FakeServer origin({FakeServer::Answer(HttpOk("x"))});
+  for (const bool with_cache : {false, true}) {
+    SCOPED_TRACE(with_cache);
+    const auto cache = with_cache ? Cache() : nullptr;
+    const auto proxy = ProxyWithOrWithout(with_cache, origin, {"--on-miss", "not-found"});
+    const HttpReply reply = Http(*proxy, "/a");
+    EXPECT_EQ(reply.code, 404);
+    EXPECT_EQ(reply.Field("X-Cache"), "MISS");
+    EXPECT_EQ(Served(*proxy, "MISS"), 1);
+  }
+  EXPECT_EQ(origin.requests().size(), 0U);
 }
 
 TEST_F(ProxyCacheTest, OneSegmentOfTheSmallestSizeIsEnough) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "ipc_proxy_cache/proxy/collected_body.h"
+#include "ipc_proxy_cache/proxy/known_names.h"
 #include "ipc_proxy_cache/proxy/origin_answer.h"
 #include "ipc_proxy_cache/proxy/origin_url.h"
 #include "tests/harness/temp_dir.h"
@@ -22,6 +23,7 @@ TEST(OriginUrlTest, OneOriginHasOneForm) {
       {"https://example.org:443/Base//", "https://example.org/Base"},
       {"https://example.org:80", "https://example.org:80"},
       {"http://[::1]:81/a", "http://[::1]:81/a"},
+      {"http://h/a:///b", "http://h/a:///b"},
   };
   for (const auto& [given, text] : cases) {
     const auto url = OriginUrl::Parse(given);
@@ -32,9 +34,9 @@ TEST(OriginUrlTest, OneOriginHasOneForm) {
 
 TEST(OriginUrlTest, WhatIsNoOriginIsRefused) {
   for (const char* const text :
-       {"", "ftp://example.org", "file:///etc", "http://", "http://user:word@example.org",
-        "http://example.org/?a", "http://example.org/#a", "http://exa mple.org",
-        "http://a:99999"}) {
+       {"", "ftp://example.org", "file:///etc", "http://", "http:///x", "/x",
+        "http://user:word@example.org", "http://example.org/?a", "http://example.org/#a",
+        "http://exa mple.org", "http://a:99999"}) {
     EXPECT_EQ(OriginUrl::Parse(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
 }
@@ -68,20 +70,54 @@ TEST(OriginAnswerTest, ALengthCountsUnlessThereIsATransferEncoding) {
   EXPECT_EQ(LengthOf({}), std::nullopt);
 }
 
-TEST(OriginAnswerTest, ARangeSaysWhereItBeginsAndHowLongTheWholeIs) {
-  const auto range = RangeOf(FieldsOf("Content-Range: bytes 5-9/10\r\n"));
-  ASSERT_TRUE(range);
-  EXPECT_EQ(range->first, 5U);
-  EXPECT_EQ(range->length, 10U);
-  for (const char* const text : {"bytes 5-9/*", "bytes */10", "5-9/10", "bytes 5", ""}) {
-    EXPECT_FALSE(RangeOf(FieldsOf("Content-Range: " + std::string(text) + "\r\n"))) << text;
-  }
+TEST(KnownNamesTest, NamesAreKeptUpToANumber) {
+  KnownNames<int> names(2, 1000);
+  names.Keep("a", 1, 10);
+  names.Keep("b", 2, 10);
+  names.Keep("b", 3, 10);
+  EXPECT_EQ(*names.Find("a"), 1);
+  EXPECT_EQ(*names.Find("b"), 3);
+  names.Keep("c", 4, 10);
+  EXPECT_EQ(names.size(), 1U);
+  EXPECT_EQ(names.Find("a"), nullptr);
+  EXPECT_EQ(*names.Find("c"), 4);
+}
+
+TEST(KnownNamesTest, LongNamesAreKeptUpToTheirBytes) {
+  KnownNames<int> names(1000, 100);
+  const std::string half(40, 'a');
+  names.Keep(half, 1, 10);
+  names.Keep(half + "b", 2, 9);
+  EXPECT_EQ(names.bytes(), 100U);
+  EXPECT_EQ(names.size(), 2U);
+  names.Keep("c", 3, 0);
+  EXPECT_EQ(names.bytes(), 1U);
+  EXPECT_EQ(names.Find(half), nullptr);
+  EXPECT_EQ(*names.Find("c"), 3);
+  names.Keep(std::string(101, 'd'), 4, 0);
+  EXPECT_EQ(names.size(), 1U) << "nothing is forgotten for what is too long by itself";
+}
+
+TEST(KnownNamesTest, WhatIsForgottenTakesNothing) {
+  KnownNames<int> names(10, 100);
+  for (int i = 0; i < 5; ++i) names.Keep(std::to_string(i), i, 19);
+  names.Keep("0", 7, 19);
+  EXPECT_EQ(names.bytes(), 100U);
+  names.Forget("1");
+  names.Forget("1");
+  EXPECT_EQ(names.bytes(), 80U);
+  names.ForgetIf([](int known) { return known > 2; });
+  EXPECT_EQ(names.bytes(), 20U);
+  EXPECT_EQ(*names.Find("2"), 2);
+  names.Clear();
+  EXPECT_EQ(names.bytes(), 0U);
+  EXPECT_EQ(names.size(), 0U);
 }
 
 TEST(CollectedBodyTest, BytesBeyondTheLimitGoToAFileWithoutAName) {
   const testing::TempDir folder;
   for (const std::uint64_t memory_max : {0U, 3U, 4U, 5U, 9U, 100U}) {
-    CollectedBody body(memory_max, folder.path());
+    CollectedBody body({.memory_max = memory_max, .folder = folder.path()});
     ASSERT_TRUE(body.Append("0123").ok());
     ASSERT_TRUE(body.Append("45678").ok());
     EXPECT_EQ(body.size(), 9U);
@@ -91,8 +127,21 @@ TEST(CollectedBodyTest, BytesBeyondTheLimitGoToAFileWithoutAName) {
   }
 }
 
+TEST(CollectedBodyTest, MoreThanTheLimitIsAnErrorInMemoryAndInAFile) {
+  const testing::TempDir folder;
+  for (const std::uint64_t memory_max : {0U, 100U}) {
+    CollectedBody body({.memory_max = memory_max, .bytes_max = 9, .folder = folder.path()});
+    EXPECT_TRUE(body.Append("0123").ok());
+    EXPECT_TRUE(body.Append("45678").ok());
+    const absl::Status status = body.Append("9");
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << memory_max;
+    EXPECT_EQ(body.size(), 9U);
+    EXPECT_EQ(body.Read(0, 100), "012345678");
+  }
+}
+
 TEST(CollectedBodyTest, AFolderThatIsNotThereIsAnError) {
-  CollectedBody body(2, "/does/not/exist");
+  CollectedBody body({.memory_max = 2, .folder = "/does/not/exist"});
   EXPECT_TRUE(body.Append("ab").ok());
   EXPECT_FALSE(body.Append("c").ok());
 }
