@@ -140,7 +140,7 @@ void Cache::Accept() {
     if (errno == EINTR || errno == ECONNABORTED) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) return;
     // Level-triggered: without a pause it would be reported again and again.
-    spdlog::warn("accept a link: {}", ErrnoText(errno));
+    Warn(accept_warnings_, fmt::format("accept a link: {}", ErrnoText(errno)));
     loop_->Remove(listener_->fd(), this);
     accept_again_ = loop_->now() + kAcceptPause;
     ArmTimer();
@@ -155,21 +155,30 @@ void Cache::AddLink(UniqueFd socket) {
                                          options_.allowed_uids.end());
   if (!allowed || links_.size() >= kLinkCountMax) {
     counters_.links_refused.Add();
-    spdlog::warn("refused a link of pid {}, uid {}: {}", peer.ok() ? peer->pid : 0,
-                 peer.ok() ? peer->uid : 0,
-                 allowed ? "there are too many" : "another user (see --allow-uid)");
+    Warn(refused_warnings_,
+         fmt::format("refused a link of pid {}, uid {}: {}", peer.ok() ? peer->pid : 0,
+                     peer.ok() ? peer->uid : 0,
+                     allowed ? "there are too many" : "another user (see --allow-uid)"));
     return;
   }
   const std::uint64_t id = ++last_link_;
   auto link = std::make_unique<PeerLink>(id, *peer, loop_, std::move(socket),
                                          static_cast<PeerLink::Owner*>(this));
   if (const absl::Status started = link->channel().Start(); !started.ok()) {
-    spdlog::warn("link {}: {}", id, ds::Message(started));
+    counters_.links_refused.Add();
+    Warn(refused_warnings_, fmt::format("link {}: {}", id, ds::Message(started)));
     return;
   }
   counters_.links_made.Add();
   links_.emplace(id, std::move(link));
   UpdateGauges();
+}
+
+void Cache::Warn(LogLimit& limit, std::string_view what) {
+  const auto left_out = limit.Admit(loop_->now());
+  if (!left_out) return;
+  if (*left_out == 0) return spdlog::warn("{}", what);
+  spdlog::warn("{} (and {} before it that are not in the log)", what, *left_out);
 }
 
 PeerLink* Cache::Find(LinkId link) {
@@ -185,7 +194,8 @@ void Cache::EndLink(PeerLink& link, std::string_view reason) {
   const auto it = links_.find(link.id());
   if (it == links_.end()) return;
   if (!reason.empty()) {
-    spdlog::warn("link {} of pid {} ended: {}", link.id(), link.peer().pid, reason);
+    Warn(ended_warnings_,
+         fmt::format("link {} of pid {} ended: {}", link.id(), link.peer().pid, reason));
   }
   link.channel().Close();
   store_.store().holdings().EndLink(link.id());

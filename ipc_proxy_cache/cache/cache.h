@@ -21,6 +21,7 @@
 #include "ipc_proxy_cache/cache/options.h"
 #include "ipc_proxy_cache/cache/peer_link.h"
 #include "ipc_proxy_cache/core/fill_table.h"
+#include "ipc_proxy_cache/core/log_limit.h"
 #include "ipc_proxy_cache/core/tiny_lfu.h"
 #include "ipc_proxy_cache/link/socket_path.h"
 #include "ipc_proxy_cache/shm/evicting_store.h"
@@ -134,6 +135,8 @@ class Cache final : private net::EventLoop::Watcher,
   void Do(const fill_action::EndLink& action);
 
   void Accept();
+  /// Logs a warning of a kind of which peers could cause any number.
+  void Warn(LogLimit& limit, std::string_view what);
   void EndLink(PeerLink& link, std::string_view reason);
   PeerLink* Find(LinkId link);
   void SendTo(LinkId link, const Message& message, int descriptor = -1);
@@ -162,6 +165,9 @@ class Cache final : private net::EventLoop::Watcher,
   std::set<std::string> pinned_;
   std::optional<LinkListener> listener_;
   std::optional<TimePoint> accept_again_;  ///< there were no descriptors left
+  LogLimit accept_warnings_;
+  LogLimit refused_warnings_;
+  LogLimit ended_warnings_;
   bool draining_ = false;
   bool deferred_ = false;
   CacheCounters counters_;

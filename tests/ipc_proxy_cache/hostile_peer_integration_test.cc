@@ -305,6 +305,7 @@ TEST_F(HostilePeerTest, GarbageEndsItsLinkAndIsCounted) {
     for (char& byte : random) byte = static_cast<char>(rng.Below(256));
     packets.push_back(random);
   }
+  const auto begin = std::chrono::steady_clock::now();
   for (const std::string& packet : packets) {
     const auto peer = Connect();
     ASSERT_TRUE(peer->Send(packet));
@@ -313,6 +314,16 @@ TEST_F(HostilePeerTest, GarbageEndsItsLinkAndIsCounted) {
   EXPECT_TRUE(Eventually(kDeadline, "all are counted", [&] {
     return Malformed() == before + static_cast<double>(packets.size());
   }));
+  // One line in each second.
+  AwaitLog(*cache_, " ended: ");
+  const auto seconds = (std::chrono::steady_clock::now() - begin) / std::chrono::seconds(1);
+  const std::string log = cache_->stderr_text();
+  std::int64_t lines = 0;
+  for (std::size_t at = log.find(" ended: "); at != std::string::npos;
+       at = log.find(" ended: ", at + 1)) {
+    ++lines;
+  }
+  EXPECT_LE(lines, 2 + seconds);
 }
 
 TEST_F(HostilePeerTest, MessagesOfAGreetedLinkThatAreMalformedEndIt) {
