@@ -159,7 +159,8 @@ int Daemon::Run(const StartFunction& start) {
       }
     }
     work.Join();
-    if (stopped) return kExitSuccess;
+    // Told to end meanwhile: a start that fails by itself has still failed.
+    if (stopped && (started.ok() || absl::IsCancelled(started.status()))) return kExitSuccess;
   }
   if (!started.ok()) return FailWith(info_.name, started.status());
   Service& service = *started->service;

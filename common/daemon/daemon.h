@@ -62,8 +62,8 @@ struct Started {
 class Daemon {
  public:
   /// Makes everything that is needed to serve. Runs on a thread of its own, so that a signal can
-  /// ask it to give up. kInvalidArgument is a configuration error (exit 2), any other failure
-  /// exit 1.
+  /// ask it to give up, by kCancelled (exit 0). kInvalidArgument is a configuration error (exit 2),
+  /// any other failure exit 1, whether it was asked or not.
   using StartFunction =
       std::function<absl::StatusOr<Started>(const std::stop_token& stop, Metrics& metrics)>;
 
