@@ -20,11 +20,9 @@ constexpr std::size_t kHandedOverMax = 128;
 }  // namespace
 
 CacheClient::CacheClient(net::EventLoop* loop, const OriginAccess* access,
-                         ProxyLink::Options options, SharedSegments* segments, bool ask_origin,
-                         bool by_copies)
+                         ProxyLink::Options options, SharedSegments* segments, bool by_copies)
     : loop_(loop),
       access_(access),
-      ask_origin_(ask_origin),
       by_copies_(by_copies),
       desk_(segments, loop),
       link_(loop, std::move(options), &desk_, access->counters, this),
@@ -56,7 +54,7 @@ const std::string& CacheClient::NameOf(const getfile::Request& request) {
 Usable CacheClient::UsableNow(const IndexEntry& entry) const {
   const std::int64_t now = NowNs();
   if (now < entry.fresh_until_ns) return Usable::kFresh;
-  const bool allowed = !ask_origin_ && (entry.flags & IndexEntry::kMustRevalidate) == 0;
+  const bool allowed = !ask_origin() && (entry.flags & IndexEntry::kMustRevalidate) == 0;
   return now < entry.stale_until_ns || allowed ? Usable::kStale : Usable::kNo;
 }
 
@@ -118,7 +116,7 @@ CacheClient::Answer CacheClient::LookupKey(const getfile::Request& request, cons
     fetch->AwaitMemfd(needed->memfd, needed->record_offset);
     return joined;
   }
-  if (!ask_origin_ || pinned) {
+  if (!ask_origin() || pinned) {
     return NotFound();
   }
   KeyFetch* const fetch = FetchOf(key);
@@ -134,7 +132,7 @@ getfile::LookupResult CacheClient::NotFound() {
 
 void CacheClient::Revalidate(const std::string& key,
                              const std::shared_ptr<const CachedObject>& object) {
-  if (ask_origin_ && up() && !fetches_.contains(key)) FetchOf(key)->AskCache(object);
+  if (ask_origin() && up() && !fetches_.contains(key)) FetchOf(key)->AskCache(object);
 }
 
 KeyFetch* CacheClient::FetchOf(const std::string& key) {

@@ -33,10 +33,10 @@ class CacheClient final : private ProxyLink::Owner,
  public:
   using Answer = std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>>;
 
-  /// All pointers must outlive it. `ask_origin`: what is not there is fetched; else it is not
-  /// found. `by_copies`: content of hits comes through segments.
+  /// All pointers must outlive it. What is not there is fetched if `access` allows that; else it is
+  /// not found. `by_copies`: content of hits comes through segments.
   CacheClient(net::EventLoop* loop, const OriginAccess* access, ProxyLink::Options options,
-              SharedSegments* segments, bool ask_origin, bool by_copies);
+              SharedSegments* segments, bool by_copies);
   ~CacheClient() override;
 
   /// As ProxyLink::Start().
@@ -62,7 +62,7 @@ class CacheClient final : private ProxyLink::Owner,
   void Revalidate(const std::string& key, const std::shared_ptr<const CachedObject>& object);
   void CountPassed(std::size_t requests) { hits_.passed += requests; }
   void CountCoalesced() { ++hits_.coalesced; }
-  bool ask_origin() const { return ask_origin_; }
+  bool ask_origin() const { return access_->allowed; }
   /// An answer from `object`, or nothing if its record has no fields of ours. `body` may be shared
   /// by whoever is told at once.
   std::optional<getfile::LookupResult> AnswerFrom(const std::shared_ptr<const CachedObject>& object,
@@ -121,7 +121,6 @@ class CacheClient final : private ProxyLink::Owner,
 
   net::EventLoop* const loop_;
   const OriginAccess* const access_;
-  const bool ask_origin_;
   const bool by_copies_;
   SegmentDesk desk_;
   ProxyLink link_;

@@ -43,7 +43,7 @@ class CopiedBody final : public getfile::Body, private CopyReceiver {
   bool asked_ = false;
   bool failed_ = false;
   getfile::BodyWaiters waiters_;
-  std::shared_ptr<OriginBody> rest_;  ///< from the origin, when the cache is gone
+  std::shared_ptr<OriginBody> rest_;  ///< when the cache is gone, if the origin may be asked
 };
 
 }  // namespace ds::ipc_proxy_cache

@@ -67,7 +67,8 @@ void OriginBody::Adopt(const OriginAccess* access, std::string url,
 
 std::shared_ptr<OriginBody> OriginBody::Continue(const OriginAccess* access,
                                                  const CachedObject& object, std::uint64_t first) {
-  if (object.key().starts_with('/')) return nullptr;  // pinned
+  const bool pinned = object.key().starts_with('/');
+  if (!access->allowed || pinned) return nullptr;
   auto continuation = Continuation::Of(object.fields(), first, object.body_bytes());
   if (!continuation) return nullptr;
   const std::shared_ptr<OriginBody> body(new OriginBody(

@@ -21,6 +21,7 @@ struct OriginAccess {
   OriginClient* client = nullptr;
   ProxyCounters* counters = nullptr;
   CollectionLimits collection;
+  bool allowed = true;    ///< --on-miss origin; else nothing is ever asked for
   bool sendfile = false;  ///< large bodies of the cache; else they are copied
 };
 
@@ -45,7 +46,8 @@ class OriginBody final : public getfile::Body,
                     const OriginHead& head, getfile::LookupSink* sink,
                     std::unique_ptr<getfile::PendingLookup>* pending);
   /// The rest of an object, from `first` on, that others have begun to get: bytes come only if it
-  /// is the same version still, else the body is broken there. Null if no origin can be asked.
+  /// is the same version still, else the body is broken there. Null if no origin can be asked, or
+  /// none may be.
   static std::shared_ptr<OriginBody> Continue(const OriginAccess* access,
                                               const CachedObject& object, std::uint64_t first);
 

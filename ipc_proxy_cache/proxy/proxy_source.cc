@@ -33,18 +33,18 @@ absl::StatusOr<std::unique_ptr<ProxySource>> ProxySource::Create(net::EventLoop*
 ProxySource::ProxySource(net::EventLoop* loop, const ProxyOptions* options,
                          SharedSegments* segments, std::string name, OriginUrl origin,
                          std::unique_ptr<OriginClient> client)
-    : options_(options),
-      origin_(std::move(origin)),
+    : origin_(std::move(origin)),
       client_(std::move(client)),
       access_{.client = client_.get(),
               .counters = &counters_,
               .collection = options->collection,
+              .allowed = options->on_miss == OnMiss::kOrigin,
               .sendfile = options->sendfile},
       cache_(loop, &access_,
              {.socket_paths = SocketPaths(*options),
               .name = std::move(name),
               .trusted_uids = options->cache_uids},
-             segments, options->on_miss == OnMiss::kOrigin, options->segment_channel()) {}
+             segments, options->segment_channel()) {}
 
 std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> ProxySource::Lookup(
     const getfile::Request& request, getfile::LookupSink* sink) {
@@ -53,9 +53,7 @@ std::variant<getfile::LookupResult, std::unique_ptr<getfile::PendingLookup>> Pro
   }
   std::string key = origin_.Of(request.path, request.query);
   if (cache_.up() && key.size() <= kKeyBytesMax) return cache_.Lookup(request, key, sink);
-  if (options_->on_miss == OnMiss::kNotFound) {
-    return cache_.NotFound();
-  }
+  if (!access_.allowed) return cache_.NotFound();
   return OriginBody::Ask(&access_, std::move(key), request.head, sink);
 }
 

@@ -36,7 +36,6 @@ class ProxySource final : public getfile::ContentSource {
   ProxySource(net::EventLoop* loop, const ProxyOptions* options, SharedSegments* segments,
               std::string name, OriginUrl origin, std::unique_ptr<OriginClient> client);
 
-  const ProxyOptions* const options_;
   const OriginUrl origin_;
   ProxyCounters counters_;
   const std::unique_ptr<OriginClient> client_;

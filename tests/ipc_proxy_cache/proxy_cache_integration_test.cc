@@ -411,6 +411,29 @@ TEST_F(ProxyCacheTest, WhatIsNotFoundWithoutAskingIsAMissWithACacheAndWithout) {
   EXPECT_EQ(origin.requests().size(), 0U);
 }
 
+TEST_F(ProxyCacheTest, WhoNeverAsksTheOriginCutsAnswersOffWhenTheCacheDies) {
+  const std::string content = Content(16U << 20U);
+  FakeServer origin({FakeServer::Answer(HttpOk(content, kVersion1)), LastPart(content, kVersion1)});
+  auto cache = Cache();
+  const auto asking = Proxy(origin);
+  EXPECT_TRUE(Http(*asking, "/a").body == content);
+  AwaitFills(*cache);
+  const auto proxy = Proxy(origin, {"--on-miss", "not-found", "-n", "2", "-z", "16384"});
+  Download client(*proxy, "/a", Download::Protocol::kHttp, /*receive_buffer_bytes=*/131072);
+  EXPECT_TRUE(client.ReadTo(100'000));
+  EXPECT_EQ(client.Field("X-Cache"), "HIT");
+  cache->Kill();
+  EXPECT_FALSE(client.Finish());
+  EXPECT_NE(client.end(), RawPeer::End::kTimeout);
+  EXPECT_LT(client.body().size(), content.size());
+  EXPECT_TRUE(content.starts_with(client.body()));
+  EXPECT_TRUE(Eventually(kDeadline, "it is counted", [&] {
+    return Metric(*proxy, "getfile_proxy_sources_broken_total") == 1;
+  }));
+  EXPECT_EQ(OriginFetches(*proxy), 0);
+  EXPECT_EQ(origin.requests().size(), 1U);
+}
+
 TEST_F(ProxyCacheTest, OneSegmentOfTheSmallestSizeIsEnough) {
   const std::string content = Content(1'000'000);
   FakeServer origin({FakeServer::Answer(HttpOk(content))});
