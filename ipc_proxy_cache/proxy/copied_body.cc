@@ -55,12 +55,18 @@ void CopiedBody::AskForMore() {
   if (asked_ || failed_ || end() >= object_->body_bytes() || end() - position_ >= kWindowBytes) {
     return;
   }
+  if (desk_->cache() != cache_) return GoOnWithoutCache();
   asked_ = true;
   desk_->Ask({.memfd = object_->memfd(),
               .record_offset = object_->record_offset(),
               .part = Part::kBody,
               .offset = end()},
              this);
+}
+
+void CopiedBody::GoOnWithoutCache() {
+  failed_ = true;
+  rest_ = OriginBody::Continue(access_, *object_, end());
 }
 
 void CopiedBody::TakeCopied(std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -78,8 +84,7 @@ void CopiedBody::OnCopied() {
 
 void CopiedBody::OnCopyFailed() {
   asked_ = false;
-  failed_ = true;
-  rest_ = OriginBody::Continue(access_, *object_, end());
+  GoOnWithoutCache();
   waiters_.Wake(UINT64_MAX);
 }
 

@@ -73,6 +73,7 @@ bool CopyDesk::HandleCopied(const Copied& copied) {
 }
 
 void CopyDesk::HandleCacheGone() {
+  ++cache_;
   std::vector<CopyReceiver*> receivers;
   for (const auto& [token, wish] : std::exchange(under_way_, {})) {
     if (wish.receiver != nullptr) receivers.push_back(wish.receiver);

@@ -43,7 +43,10 @@ class CopyDesk final : private SegmentWaiter {
   CopyDesk(ProxyLink* link, SegmentDesk* desk) : link_(link), desk_(desk) {}
   ~CopyDesk() override { desk_->CancelWait(this); }
 
-  /// REQUIRES: `receiver` has no other piece outstanding.
+  /// Grows when a cache goes: where a piece lies is known to one cache only, and the next one may
+  /// have something else there.
+  std::uint64_t cache() const { return cache_; }
+  /// REQUIRES: the piece is of the present cache; `receiver` has no other one outstanding.
   void Ask(const Piece& piece, CopyReceiver* receiver);
   /// Nothing is told to `receiver` any more.
   void Cancel(CopyReceiver* receiver);
@@ -71,6 +74,7 @@ class CopyDesk final : private SegmentWaiter {
   std::deque<Wish> waiting_;
   std::map<std::uint64_t, Wish> under_way_;  ///< by token
   bool waits_ = false;                       ///< for a segment
+  std::uint64_t cache_ = 1;
 };
 
 }  // namespace ds::ipc_proxy_cache

@@ -347,6 +347,44 @@ TEST_F(CacheFaultsTest, WhenTheCacheIsKilledAnswersUnderWayAreFinished) {
   ExpectNothingLeft();
 }
 
+TEST_F(CacheFaultsTest, AnAnswerThroughSegmentsGoesOnWithoutItsCacheAndNotWithTheNext) {
+  const std::string content = Content(16U << 20U);
+  origin_.Write("a", content);
+  origin_.Write("other", Content(16U << 20U, 2));
+  auto cache = machine_.Cache();
+  const auto filling = machine_.LinkedProxy(origin_.url());
+  EXPECT_TRUE(Http(*filling, "/a").body == content);
+  AwaitFills(*cache);
+  const auto proxy = machine_.LinkedProxy(origin_.url(), {"-t", "1", "-n", "2", "-z", "16384"});
+  for (const bool restarted : {false, true}) {
+    SCOPED_TRACE(restarted);
+    Download client(*proxy, "/a", Download::Protocol::kHttp, /*receive_buffer_bytes=*/131072);
+    EXPECT_TRUE(client.ReadTo(100'000));
+    EXPECT_EQ(client.Field("X-Cache"), "HIT");
+    // The other client's pieces took turns with this one's, which waits for nothing any more.
+    EXPECT_TRUE(Http(*proxy, "/a").body == content);
+    cache->Kill();
+    AwaitLinks(*proxy, 0);
+    AwaitLinks(*filling, 0);
+    if (restarted) {
+      // What lay at the same place of the same memfd is something else.
+      cache = machine_.Cache();
+      AwaitLinks(*proxy, 1);
+      AwaitLinks(*filling);
+      EXPECT_EQ(Http(*filling, "/other").Field("X-Cache"), "MISS");
+      AwaitFills(*cache);
+    }
+    EXPECT_TRUE(client.Finish());
+    EXPECT_TRUE(client.body() == content);
+    if (restarted) break;
+    cache = machine_.Cache();
+    AwaitLinks(*proxy, 1);
+    AwaitLinks(*filling);
+    EXPECT_TRUE(Http(*filling, "/a").body == content);
+    AwaitFills(*cache);
+  }
+}
+
 TEST_F(CacheFaultsTest, ACacheIsRestartedUnderLoadAndNoClientNoticesIt) {
   std::vector<std::string> contents;
   for (int i = 0; i < 8; ++i) {
