@@ -198,6 +198,9 @@ void Cache::EndLink(PeerLink& link, std::string_view reason) {
          fmt::format("link {} of pid {} ended: {}", link.id(), link.peer().pid, reason));
   }
   link.channel().Close();
+  if (link.delayed > 0) {
+    std::erase_if(delayed_, [&](const DelayedWant& delayed) { return delayed.link == link.id(); });
+  }
   store_.store().holdings().EndLink(link.id());
   fill_table_.HandleLinkEnd(LinkId{link.id()});
   ended_links_.push_back(std::move(it->second));
@@ -239,7 +242,7 @@ void Cache::OnTimer() {
     const DelayedWant delayed = std::move(delayed_.front());
     delayed_.pop_front();
     PeerLink* const link = Find(LinkId{delayed.link});
-    if (link == nullptr) continue;
+    CHECK(link != nullptr, "they end with their link");
     --link->delayed;
     AnswerWant(*link, delayed.want);
   }

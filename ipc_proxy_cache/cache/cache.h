@@ -161,7 +161,7 @@ class Cache final : private net::EventLoop::Watcher,
   std::map<std::uint64_t, std::unique_ptr<PeerLink>> links_;
   std::vector<std::unique_ptr<PeerLink>> ended_links_;  ///< their calls may be under way
   std::uint64_t last_link_ = 0;
-  std::deque<DelayedWant> delayed_;  ///< at most kDelayedMax
+  std::deque<DelayedWant> delayed_;  ///< of links that are there; at most kDelayedMax
   std::set<std::string> pinned_;
   std::optional<LinkListener> listener_;
   std::optional<TimePoint> accept_again_;  ///< there were no descriptors left

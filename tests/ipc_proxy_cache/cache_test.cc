@@ -577,6 +577,35 @@ TEST(CacheTest, LinkThatDoesNotReadIsEndedAndOthersGoOn) {
   EXPECT_EQ(cache.counters().links, 1U);
 }
 
+TEST(CacheTest, DelayedWantsOfAnEndedLinkAreForgotten) {
+  RunningCache cache({.memory_bytes = 16 * kMiB, .delay = std::chrono::minutes(1)});
+  // The cache delays 1024 of one link, and 65536 of all.
+  const auto passed_of = [](FakeProxy& proxy, std::uint64_t wants) {
+    std::uint64_t passed = 0;
+    for (std::uint64_t i = 1; i <= wants; ++i) {
+      proxy.Send(Want{.request = i, .key = kKey});
+      if (i % 64 != 0 && i != wants) continue;
+      proxy.Send(Status{.request = 1});  // answered at once; no more than 64 are in the socket
+      auto answer = proxy.Receive();
+      for (; answer && std::holds_alternative<Passed>(*answer); answer = proxy.Receive()) ++passed;
+      EXPECT_TRUE(answer && std::holds_alternative<Report>(*answer));
+    }
+    return passed;
+  };
+  std::vector<std::unique_ptr<FakeProxy>> greedy;
+  for (int i = 0; i < 64; ++i) {
+    greedy.push_back(std::make_unique<FakeProxy>(cache, FakeProxy::Options{.segments = 0}));
+    EXPECT_EQ(passed_of(*greedy.back(), 1024), 0U);
+  }
+  FakeProxy other(cache);
+  EXPECT_EQ(passed_of(other, 10), 10U);
+  greedy.pop_back();
+  EXPECT_TRUE(testing::Eventually(testing::kDeadline, "the link has ended",
+                                  [&] { return cache.counters().links == 64U; }));
+  EXPECT_EQ(passed_of(other, 1000), 0U);
+  EXPECT_EQ(passed_of(other, 100), 100U - 24U) << "the bound of one link is its own";
+}
+
 TEST(CacheTest, ReportNamesProxiesAndCounts) {
   RunningCache cache;
   FakeProxy proxy(cache);
