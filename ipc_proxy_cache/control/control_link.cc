@@ -52,10 +52,12 @@ absl::StatusOr<Answer> ControlLink::Ask(const Message& question) {
     if (!received.ok()) return failed(received.status());
     if (received->kind == shm::Received::Kind::kNothing) continue;
     if (received->kind == shm::Received::Kind::kEnd) {
-      return failed(Unavailable("it has ended the link (are we one of its users?)"));
+      return failed(
+          Unavailable("it has ended the link (are we one of its users, and of its release?)"));
     }
     auto message = DecodeMessage(std::span(buffer).first(received->bytes), Sender::kCache);
-    if (!message.ok()) return failed(message.status());
+    // The cache's fault, not that of our command line.
+    if (!message.ok()) return failed(Unavailable(ds::Message(message.status())));
     if (auto* const answer = std::get_if<Answer>(&*message)) return std::move(*answer);
   }
 }

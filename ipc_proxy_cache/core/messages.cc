@@ -224,13 +224,24 @@ absl::StatusOr<Message> DecodeMessage(std::span<const std::byte> packet, Sender 
   decoder.Number(version);
   decoder.Number(length);
   if (version != kMessageVersion) {
-    return InvalidArgument("message of version " + std::to_string(version));
+    return InvalidArgument("message of version " + std::to_string(version) + ", not " +
+                           std::to_string(kMessageVersion) + " (a program of another release?)");
   }
   Message message;
   if (length != packet.size() || !DecodeAlternative(type, sender, decoder, message)) {
     return InvalidArgument("malformed message of type " + std::to_string(type));
   }
   return message;
+}
+
+bool IsOfAnotherVersion(std::span<const std::byte> packet) {
+  if (packet.size() < kMessageHeaderBytes) return false;
+  Decoder decoder(packet);
+  std::uint16_t type = 0;
+  std::uint16_t version = 0;
+  decoder.Number(type);
+  decoder.Number(version);
+  return version != kMessageVersion;
 }
 
 std::size_t DescriptorsOf(const Message& message) {

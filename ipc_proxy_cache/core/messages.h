@@ -25,7 +25,8 @@
 
 namespace ds::ipc_proxy_cache {
 
-inline constexpr std::uint16_t kMessageVersion = 1;
+/// Grows with each change of a layout below: programs of different versions refuse each other.
+inline constexpr std::uint16_t kMessageVersion = 2;
 inline constexpr std::size_t kMessageHeaderBytes = 8;
 inline constexpr std::size_t kMessageBytesMax = 16384;
 inline constexpr std::size_t kKeyBytesMax = 8192;
@@ -712,6 +713,9 @@ std::vector<std::byte> EncodeMessage(const Message& message);
 /// version or type, one that only the other side sends, a value out of its bounds, bytes that are
 /// missing or left over. What is decoded encodes to the same bytes.
 absl::StatusOr<Message> DecodeMessage(std::span<const std::byte> packet, Sender sender);
+
+/// Whether a packet has the header of a message of another version than ours.
+bool IsOfAnotherVersion(std::span<const std::byte> packet);
 
 /// How many descriptors travel with `message`: 0 or 1. A packet with another number is malformed.
 std::size_t DescriptorsOf(const Message& message);

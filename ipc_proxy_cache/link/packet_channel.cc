@@ -91,11 +91,14 @@ PacketChannel::Next PacketChannel::ReceiveOne() {
     return Next::kNone;
   }
   first_ = false;
-  auto message = DecodeMessage(std::span(buffer).first(received->bytes), peer_);
+  const auto packet = std::span(buffer).first(received->bytes);
+  auto message = DecodeMessage(packet, peer_);
   if (message.ok() && DescriptorsOf(*message) != received->descriptors.size()) {
     message = InvalidArgument("a message with a wrong number of descriptors");
   }
   if (!message.ok()) {
+    // A program of another release learns ours from the header of whatever the cache says.
+    if (peer_ == Sender::kLink && IsOfAnotherVersion(packet)) Send(Retired{});
     End(message.status());
     return Next::kNone;
   }

@@ -109,6 +109,7 @@ void ProxyLink::HandleWelcome(const Welcome& welcome, UniqueFd index) {
   view_.emplace(*std::move(reader));
   heard_ = loop_->now();
   pause_ = kPauseMin;
+  refusal_.clear();
   counters_->linked = true;
   spdlog::debug("link {} to the cache", welcome.link);
 }
@@ -166,7 +167,17 @@ void ProxyLink::Break(const char* why) {
 
 void ProxyLink::OnLinkEnd(const absl::Status& why) {
   if (why.code() == absl::StatusCode::kInvalidArgument) counters_->links_broken.Add();
-  if (!why.ok()) spdlog::warn("cache: {}", ds::Message(why));
+  if (view_) {
+    if (!why.ok()) spdlog::warn("cache: {}", ds::Message(why));
+  } else {
+    // It will be so at each attempt: said once.
+    std::string refusal = why.ok() ? "it has ended the link without a welcome (is it of another "
+                                     "release, or for other users? its log says)"
+                                   : ds::Message(why);
+    if (refusal != refusal_) spdlog::warn("cache: {}", refusal);
+    refusal_ = std::move(refusal);
+    pause_ = std::min(2 * pause_, kPauseMax);
+  }
   End();
 }
 

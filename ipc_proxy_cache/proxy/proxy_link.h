@@ -98,6 +98,7 @@ class ProxyLink final : private net::EventLoop::Timer {
   std::vector<std::unique_ptr<Connection>> given_up_;
   std::optional<ReaderView> view_;
   Welcome welcome_;
+  std::string refusal_;              ///< why the last cache did not welcome us
   Duration pause_;                   ///< before the next look for a cache
   TimePoint heard_;                  ///< the cache's last message
   std::optional<TimePoint> probed_;  ///< it was asked for one

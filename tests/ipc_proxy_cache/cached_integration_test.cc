@@ -70,7 +70,7 @@ class CachedTest : public ::testing::Test {
   }
   /// As a proxy without a name and segments does. False once the link has ended.
   static bool SayHello(const UniqueFd& link) {
-    const std::string hello = std::string("\x01\0\x01\0\x19\0\0\0", 8) + std::string(17, '\0');
+    const std::string hello = std::string("\x01\0\x02\0\x19\0\0\0", 8) + std::string(17, '\0');
     return ::send(link.get(), hello.data(), hello.size(), MSG_NOSIGNAL) > 0;
   }
 
@@ -151,10 +151,13 @@ TEST_F(CachedTest, MalformedPacketsEndTheirLinksOnly) {
   ASSERT_TRUE(idle);
   for (const std::string& packet :
        {std::string(1, 'x'), std::string(8, '\0'), std::string(20000, '\xff'),
-        std::string("\x10\0\x01\0\x08\0\0\0", 8)}) {
+        std::string("\x10\0\x02\0\x08\0\0\0", 8)}) {
     const UniqueFd link = Connect();
     ASSERT_TRUE(link);
     ASSERT_GT(::send(link.get(), packet.data(), packet.size(), MSG_NOSIGNAL), 0);
+    char told = 0;
+    while (::recv(link.get(), &told, 1, 0) > 0) {
+    }
     EXPECT_TRUE(Ends(link));
   }
   EXPECT_EQ(Status()["objects"], 0);
@@ -164,7 +167,7 @@ TEST_F(CachedTest, StoppedToolDoesNotSlowOthers) {
   DaemonProcess cache(Options());
   ASSERT_TRUE(cache.StartAndWaitReady().ok());
   std::vector<UniqueFd> stopped;  // they never read
-  const std::string open("\x13\0\x01\0\x10\0\0\0\x01\0\0\0\0\0\0\0", 16);
+  const std::string open("\x13\0\x02\0\x10\0\0\0\x01\0\0\0\0\0\0\0", 16);
   for (int i = 0; i < 20; ++i) {
     stopped.push_back(Connect());
     ASSERT_TRUE(stopped.back());

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -16,6 +17,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/base/check.h"
@@ -23,6 +26,7 @@
 #include "common/base/unique_fd.h"
 #include "tests/getfile/getfile_server.h"
 #include "tests/harness/eventually.h"
+#include "tests/harness/fake_server.h"
 #include "tests/ipc_proxy_cache/nginx_origin.h"
 #include "tests/ipc_proxy_cache/proxies.h"
 
@@ -34,6 +38,7 @@ namespace {
 
 using getfile::Content;
 using testing::Eventually;
+using testing::FakeServer;
 using testing::kDeadline;
 
 // Types of messages, as ARCHITECTURE.md and core/messages.h have them, written out once more.
@@ -53,6 +58,7 @@ enum Type : std::uint16_t {
   kLeave = 18,
   kOpen = 19,
   kReleased = 21,
+  kRetired = 22,
   kHits = 23,
   kCopy = 24,
   kPurge = 26,
@@ -61,10 +67,14 @@ enum Type : std::uint16_t {
   kRead = 30,
 };
 
+constexpr std::uint16_t kVersion = 2;
+
 /// A packet, built field by field.
 class Packet {
  public:
-  explicit Packet(std::uint16_t type, std::uint16_t version = 1) { U16(type).U16(version).U32(0); }
+  explicit Packet(std::uint16_t type, std::uint16_t version = kVersion) {
+    U16(type).U16(version).U32(0);
+  }
   Packet& U8(std::uint8_t value) { return Append(&value, sizeof value); }
   Packet& U16(std::uint16_t value) { return Append(&value, sizeof value); }
   Packet& U32(std::uint32_t value) { return Append(&value, sizeof value); }
@@ -288,11 +298,11 @@ TEST_F(HostilePeerTest, GarbageEndsItsLinkAndIsCounted) {
       "x",
       std::string(8, '\0'),
       std::string(16384, '\xff'),
-      std::string(60'000, '\1'),                                // longer than any message
-      hello.substr(0, hello.size() - 1),                        // cut off
-      hello + "x",                                              // too long
-      Packet(kHello, 2).U8(0).Text("x").U32(0).U64(0).bytes(),  // newer
-      Packet(kHello).U8(2).Text("x").U32(0).U64(0).bytes(),     // no flag
+      std::string(60'000, '\1'),          // longer than any message
+      hello.substr(0, hello.size() - 1),  // cut off
+      hello + "x",                        // too long
+      Packet(kHello, kVersion + 1).U8(0).Text("x").U32(0).U64(0).bytes(),     // newer
+      Packet(kHello).U8(2).Text("x").U32(0).U64(0).bytes(),                   // no flag
       Packet(kHello).U8(0).Text(std::string(65, 'x')).U32(0).U64(0).bytes(),  // a long name
       Packet(kHello).U8(0).U32(0xffffffff).bytes(),                           // a text of 4 GiB
       Packet(kWelcome).U64(1).U64(1).U64(1).bytes(),                          // the cache's own
@@ -324,6 +334,18 @@ TEST_F(HostilePeerTest, GarbageEndsItsLinkAndIsCounted) {
     ++lines;
   }
   EXPECT_LE(lines, 2 + seconds);
+}
+
+TEST_F(HostilePeerTest, APeerOfAnotherReleaseIsRefusedAndLearnsOurs) {
+  const auto peer = Connect();
+  ASSERT_TRUE(peer->Send(Packet(kHello, 1).U8(0).Text("old").U32(0).U64(0).bytes()));
+  const std::string answer = peer->Receive();
+  ASSERT_GE(answer.size(), 8U);
+  std::uint16_t version = 0;
+  std::memcpy(&version, answer.data() + 2, sizeof version);
+  EXPECT_EQ(version, kVersion);
+  EXPECT_TRUE(peer->Ends());
+  AwaitLog(*cache_, "message of version 1, not 2 (a program of another release?)");
 }
 
 TEST_F(HostilePeerTest, MessagesOfAGreetedLinkThatAreMalformedEndIt) {
@@ -556,6 +578,67 @@ TEST_F(HostilePeerTest, ManyFillsOfOneLinkArePassed) {
   }
   EXPECT_EQ(passed, 1100 - 1024);
   ExpectOthersServed();
+}
+
+/// A cache that answers each HELLO with `answer`, or not at all, and ends the link.
+class ForeignCache {
+ public:
+  ForeignCache(const std::string& path, std::string answer)
+      : listener_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    CHECK(path.size() < sizeof address.sun_path);
+    std::memcpy(address.sun_path, path.data(), path.size());
+    CHECK(::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
+              0 &&
+          ::listen(listener_.get(), 16) == 0);
+    thread_ = std::jthread([this, answer = std::move(answer)] {
+      for (;;) {
+        const UniqueFd link(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        if (!link) return;
+        ++links_;
+        std::array<char, 16384> hello{};
+        if (::recv(link.get(), hello.data(), hello.size(), 0) > 0 && !answer.empty()) {
+          ::send(link.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
+        }
+      }
+    });
+  }
+  ~ForeignCache() { ::shutdown(listener_.get(), SHUT_RDWR); }
+  int links() const { return links_; }
+
+ private:
+  const UniqueFd listener_;
+  std::atomic<int> links_{0};
+  std::jthread thread_;
+};
+
+TEST(ForeignCacheTest, ACacheOfAnotherReleaseIsDoneWithoutAndThatIsSaidOnce) {
+  const FakeServer origin({FakeServer::Answer(HttpOk("x"))});
+  const struct {
+    std::string answer;
+    const char* logged;
+  } cases[] = {
+      {Packet(kRetired, kVersion + 1).bytes(), "message of version 3, not 2"},
+      {"", "ended the link without a welcome (is it of another release"},
+  };
+  for (const auto& foreign : cases) {
+    SCOPED_TRACE(foreign.logged);
+    const Machine machine;
+    const ForeignCache cache(machine.socket(), foreign.answer);
+    const auto proxy = machine.Proxy(Url(origin), {"-t", "1"});
+    AwaitLog(*proxy, foreign.logged);
+    const HttpReply reply = Http(*proxy, "/a");
+    EXPECT_EQ(reply.body, "x");
+    EXPECT_EQ(reply.Field("X-Cache"), "PASS");
+    const auto ctl = machine.Ctl({"status"});
+    EXPECT_EQ(ctl.exit_code, 1);
+    EXPECT_THAT(ctl.err, ::testing::HasSubstr("release?)"));
+    EXPECT_TRUE(Eventually(kDeadline, "the proxy tries again",
+                           [&, tried = cache.links()] { return cache.links() >= tried + 3; }));
+    const std::string log = proxy->stderr_text();
+    EXPECT_EQ(log.find(foreign.logged), log.rfind(foreign.logged));
+  }
 }
 
 TEST(DelayedAnswersTest, OneLinkHasABoundedNumberOfThemAndOthersTheirOwn) {

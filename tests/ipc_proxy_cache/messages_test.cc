@@ -168,7 +168,19 @@ TEST(MessagesTest, BytesStandAsDocumented) {
             Packet(Framed(21, Le(2, 4) + Le(9, 8) + Le(10, 8))));
   EXPECT_EQ(EncodeMessage(Ended{.fill = 5, .outcome = Outcome::kPass, .place = {}}),
             Packet(Framed(15, Le(5, 8) + Le(4, 1) + Le(0, 1))));
-  EXPECT_EQ(EncodeMessage(Alive{}), Packet(Framed(16, "")));
+  EXPECT_EQ(EncodeMessage(Alive{}), Packet(Le(16, 2) + Le(2, 2) + Le(8, 4)));
+}
+
+TEST(MessagesTest, OneOfAnotherVersionIsRefusedByName) {
+  const auto version = [](std::uint64_t number) {
+    return Packet(Le(16, 2) + Le(number, 2) + Le(8, 4));
+  };
+  const auto older = DecodeMessage(version(1), Sender::kLink);
+  EXPECT_THAT(ds::Message(older.status()), HasSubstr("version 1, not 2"));
+  EXPECT_TRUE(IsOfAnotherVersion(version(1)));
+  EXPECT_TRUE(IsOfAnotherVersion(version(3)));
+  EXPECT_FALSE(IsOfAnotherVersion(version(2)));
+  EXPECT_FALSE(IsOfAnotherVersion(Packet("x")));
 }
 
 TEST(MessagesTest, MalformedPacketsAreRefused) {
@@ -187,15 +199,17 @@ TEST(MessagesTest, MalformedPacketsAreRefused) {
     bool ok = false;
   } kCases[] = {
       {"nothing", ""},
-      {"half a header", Le(16, 2) + Le(1, 2)},
+      {"half a header", Le(16, 2) + Le(kMessageVersion, 2)},
       {"a good one", Framed(16, ""), true},
       {"version 0", Le(16, 2) + Le(0, 2) + Le(8, 4)},
-      {"version 2", Le(16, 2) + Le(2, 2) + Le(8, 4)},
+      {"an older version", Le(16, 2) + Le(kMessageVersion - 1, 2) + Le(8, 4)},
+      {"a newer version", Le(16, 2) + Le(kMessageVersion + 1, 2) + Le(8, 4)},
+      {"version with a high byte", Le(16, 2) + Le(kMessageVersion + 256, 2) + Le(8, 4)},
       {"type 0", Framed(0, "")},
       {"type beyond the last", Framed(31, "")},
       {"type with a high byte", Framed(16 + 256, "")},
-      {"length of less", Le(16, 2) + Le(1, 2) + Le(7, 4)},
-      {"length of more", Le(16, 2) + Le(1, 2) + Le(9, 4)},
+      {"length of less", Le(16, 2) + Le(kMessageVersion, 2) + Le(7, 4)},
+      {"length of more", Le(16, 2) + Le(kMessageVersion, 2) + Le(9, 4)},
       {"want", Framed(3, id + Le(1, 4) + "k"), true},
       {"want for request 0", Framed(3, none + Le(1, 4) + "k")},
       {"want without a key", Framed(3, id + Le(0, 4))},
