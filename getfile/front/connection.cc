@@ -262,7 +262,8 @@ bool Connection::Send() {
     // stream.
     hold = core_.last_answer() && may_hold_ && (allowance_ == 0 || allowance_ >= kHoldAllowance);
     if (chunk == 0) {
-      sent.outcome = Body::Outcome::kSocketFull;
+      // Of a peer that is gone the kernel goes on saying that bytes are unsent.
+      sent.outcome = hung_up_ ? Body::Outcome::kPeerGone : Body::Outcome::kSocketFull;
     } else {
       sent = body_->Send(socket_.get(), head, core_.body_offset(), chunk, hold);
     }
