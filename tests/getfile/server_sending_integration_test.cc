@@ -239,5 +239,22 @@ TEST_F(GetfileServerSendingTest, PipelinedAnswersArriveExactlyInThePiecesOfATigh
   ExpectPipelinedAnswersArriveExactly(server, BodyOf);
 }
 
+// A reset comes while nothing more may be given to the kernel for that peer.
+TEST_F(GetfileServerSendingTest, PeersThatResetWhileTheirAllowanceIsUsedUpAreGone) {
+  const TempDir folder;
+  folder.Write("large", Content(4U << 20U));
+  const GetfileServer server(
+      {"--root", folder.path(), "--send-buffer-total", "1m", "--metrics", "127.0.0.1:0"});
+  std::vector<RawPeer> peers;
+  for (int i = 0; i < 60; ++i) {
+    peers.push_back(server.Connect({.receive_buffer_bytes = 4096}));
+    ASSERT_TRUE(peers.back().Send(Get("/large")));
+  }
+  for (RawPeer& peer : peers) EXPECT_EQ(peer.Read(1000).bytes.size(), 1000U);
+  for (RawPeer& peer : peers) peer.Reset();
+  EXPECT_TRUE(server.Counts("getfile_connections_open", 0));
+  EXPECT_TRUE(server.Counts("getfile_send_buffer_bytes", 0));
+}
+
 }  // namespace
 }  // namespace ds::getfile
