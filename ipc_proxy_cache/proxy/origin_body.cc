@@ -71,7 +71,7 @@ std::shared_ptr<OriginBody> OriginBody::Continue(const OriginAccess* access,
   if (!access->allowed || pinned) return nullptr;
   auto continuation = Continuation::Of(object.fields(), first, object.body_bytes());
   if (!continuation) return nullptr;
-  const std::shared_ptr<OriginBody> body(new OriginBody(
+  std::shared_ptr<OriginBody> body(new OriginBody(
       access,
       {.url = std::string(object.key()), .head = false, .fields = continuation->RequestFields()},
       nullptr));

@@ -52,7 +52,7 @@ class ProxyCacheTest : public ::testing::Test {
   }
   /// A getfile-proxy that has a file system of 1 MiB at `folder`, of its own.
   std::string OnSmallDisk(const std::string& folder) const {
-    const std::string script = machine_.folder().Write(
+    std::string script = machine_.folder().Write(
         "getfile-proxy",
         fmt::format("#!/bin/sh\n"
                     "exec unshare -Urm sh -c 'mount -t tmpfs -o size=1m tmpfs \"$0\" || exit 99\n"
