@@ -211,10 +211,11 @@ TEST(GetfileHttpMixedTest, BothProtocolsAreServedOnOnePortAtTheSameTime) {
       }
     });
   }
+  const auto half = kRequests / 2;
   EXPECT_TRUE(server.Counts("getfile_requests_total{protocol=\"getfile\",status=\"OK\"}",
-                            2 * kRequests + kRequests / 2));
-  EXPECT_TRUE(server.Counts("getfile_requests_total{protocol=\"http\",status=\"OK\"}",
-                            kRequests + kRequests / 2));
+                            2 * kRequests + half));
+  EXPECT_TRUE(
+      server.Counts("getfile_requests_total{protocol=\"http\",status=\"OK\"}", kRequests + half));
   EXPECT_EQ(server.Metric("getfile_answers_broken_total"), 0);
 }
 
