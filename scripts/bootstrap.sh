@@ -11,15 +11,20 @@ build=(
   libabsl-dev libgtest-dev libgmock-dev libcli11-dev libspdlog-dev libfmt-dev
   nlohmann-json3-dev prometheus-cpp-dev libcivetweb-dev libsystemd-dev libssl-dev
   libcurl4-openssl-dev libxxhash-dev shared-mime-info
+  libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
+  libzmq3-dev cppzmq-dev libedit-dev
 )
 checks=(
   clang clang-tidy clang-format libclang-rt-14-dev # clang-tidy, libFuzzer
   shellcheck python3
   dpkg-dev file # cpack's deb packages
 )
-peers=(nginx-light curl wrk chromium) # what tests and benchmarks hold our programs against
-bench=(gnuplot-nox varnish memcached)
-declare -A services=([nginx-light]=nginx [varnish]='varnish varnishncsa' [memcached]=memcached)
+peers=(nginx-light curl wrk chromium python3-zmq python3-grpcio openssl) # what tests and benchmarks hold our programs against
+bench=(gnuplot-nox varnish memcached uftp atftp atftpd libudt-dev)
+declare -A services=(
+  [nginx-light]=nginx [varnish]='varnish varnishncsa' [memcached]=memcached [uftp]=uftp
+  [atftpd]=atftpd
+)
 packages=("${build[@]}" "${checks[@]}" "${peers[@]}")
 
 die() {

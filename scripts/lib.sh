@@ -41,10 +41,13 @@ configure() {
 build_preset() { configure "$1" && (cd "$repo" && cmake --build --preset "$@"); }
 build_release() { build_preset release; }
 
-# systems_in FOLDER: the systems that have a script in scripts/FOLDER, one a line.
+# systems_in FOLDER: the systems that have a script in scripts/FOLDER, one a line. SYSTEM_PART.sh
+# beside SYSTEM.sh is a part of that system.
 systems_in() {
   local file
-  for file in "$repo/scripts/$1"/*.sh; do basename "$file" .sh; done
+  for file in "$repo/scripts/$1"/*.sh; do
+    [[ -e ${file%_*}.sh ]] || basename "$file" .sh
+  done
 }
 
 # ---- Daemons. Each has NAME.out, NAME.log and NAME.pid in its folder; the pid file also holds the

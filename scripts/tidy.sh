@@ -57,6 +57,7 @@ else
   )
 fi
 cmake --preset tidy >/dev/null # each time: no build of this preset would notice new files
+cmake --build --preset tidy --target generated >/dev/null
 commands=build/tidy/compile_commands.json
 compiled() { grep -qF "\"file\": \"$repo/$1\"" "$commands"; }
 units=() left_out=()

@@ -17,6 +17,7 @@
 
 #include "common/base/check.h"
 #include "common/daemon/metrics_server.h"
+#include "common/daemon/options_file.h"
 
 namespace ds::daemon {
 namespace {
@@ -68,6 +69,7 @@ Daemon::Daemon(ProgramInfo info)
                   "Shut down when standard input closes");
   flags_.set_config("--options", "", "TOML file with any of these options (default: none)")
       ->check(SmallFile());
+  flags_.config_formatter(std::make_shared<OptionsFile>(&flags_));
   flags_.allow_config_extras(false);
 }
 
@@ -81,6 +83,10 @@ void Daemon::AddListenOptions(std::uint16_t default_port, const std::string& por
       ->capture_default_str();
 }
 
+void Daemon::AllowOffLoopbackWithKey(const std::string* key_file, std::string option) {
+  key_files_.emplace_back(key_file, std::move(option));
+}
+
 std::optional<int> Daemon::Parse(int argc, char** argv) {
   if (const auto code = ParseFlags(flags_, info_.name, argc, argv)) return code;
   SetUpLogging(info_.name, options_.log);
@@ -90,31 +96,39 @@ std::optional<int> Daemon::Parse(int argc, char** argv) {
   return std::nullopt;
 }
 
-absl::Status Daemon::ResolveAddresses() {
-  const auto resolve = [&](const std::string& text,
-                           const char* option) -> absl::StatusOr<std::vector<net::Endpoint>> {
-    const auto refuse = [&](const absl::Status& why) {
-      return InvalidArgument(fmt::format("{} {}: {}", option, text, Message(why)));
-    };
-    auto host_port = net::HostPort::Parse(text);
-    if (!host_port.ok()) return refuse(host_port.status());
-    auto endpoints = net::Endpoint::Resolve(*host_port);
-    if (!endpoints.ok()) return refuse(endpoints.status());
-    for (const auto& endpoint : *endpoints) {
-      if (!endpoint.IsLoopback() && !options_.allow_insecure) {
-        return refuse(
-            InvalidArgument("refused: not a loopback address, and nothing encrypts or "
-                            "authenticates what is served (see --allow-insecure)"));
-      }
-    }
-    return endpoints;
+absl::StatusOr<std::vector<net::Endpoint>> Daemon::Resolve(const std::string& text,
+                                                           const std::string& option) const {
+  const auto refuse = [&](const absl::Status& why) {
+    return InvalidArgument(fmt::format("{} {}: {}", option, text, Message(why)));
   };
+  auto host_port = net::HostPort::Parse(text);
+  if (!host_port.ok()) return refuse(host_port.status());
+  auto endpoints = net::Endpoint::Resolve(*host_port);
+  if (!endpoints.ok()) return refuse(endpoints.status());
+  bool has_key = false;
+  std::string key_options;
+  for (const auto& [file, key_option] : key_files_) {
+    has_key |= option == "--listen" && !file->empty();
+    key_options += key_option + ", ";
+  }
+  for (const auto& endpoint : *endpoints) {
+    if (!endpoint.IsLoopback() && !options_.allow_insecure && !has_key) {
+      return refuse(
+          InvalidArgument(fmt::format("refused: not a loopback address, and nothing encrypts or "
+                                      "authenticates what is served (see {}--allow-insecure)",
+                                      key_options)));
+    }
+  }
+  return endpoints;
+}
+
+absl::Status Daemon::ResolveAddresses() {
   for (const std::string& text : options_.listen) {
-    ASSIGN_OR_RETURN(const auto endpoints, resolve(text, "--listen"));
+    ASSIGN_OR_RETURN(const auto endpoints, Resolve(text, "--listen"));
     listen_.insert(listen_.end(), endpoints.begin(), endpoints.end());
   }
   if (!options_.metrics.empty()) {
-    ASSIGN_OR_RETURN(const auto endpoints, resolve(options_.metrics, "--metrics"));
+    ASSIGN_OR_RETURN(const auto endpoints, Resolve(options_.metrics, "--metrics"));
     metrics_endpoint_ = endpoints.front();
   }
   return absl::OkStatus();
@@ -150,7 +164,7 @@ int Daemon::Run(const StartFunction& start) {
     BackgroundWork work([&](const std::stop_token& stop) { started = start(stop, metrics_); });
     bool stopped = false;
     for (;;) {
-      const Wake wake = WaitForEvent(work.done_fd(), /*serving=*/false);
+      const Wake wake = WaitForEvent(work.done_fd(), -1, /*serving=*/false);
       if (wake == Wake::kWorkDone) break;
       if (wake == Wake::kStop) {
         if (stopped) ::_exit(kExitFailure);
@@ -177,8 +191,15 @@ int Daemon::Run(const StartFunction& start) {
   std::optional<BackgroundWork> reload;
   bool reload_again = false;
   for (;;) {
-    const Wake wake = WaitForEvent(reload ? reload->done_fd() : -1, /*serving=*/true);
+    const Wake wake =
+        WaitForEvent(reload ? reload->done_fd() : -1, service.failed_fd(), /*serving=*/true);
     if (wake == Wake::kStop) break;
+    if (wake == Wake::kFailed) {
+      if (metrics_server) metrics_server->SetHealthy(false);
+      if (reload) reload->Join();
+      started->service.reset();
+      return kExitFailure;
+    }
     if (wake == Wake::kWorkDone) {
       reload->Join();
       reload.reset();
@@ -200,7 +221,7 @@ int Daemon::Run(const StartFunction& start) {
   });
   stdin_open_ = false;  // its closing has nothing more to say
   for (;;) {
-    const Wake wake = WaitForEvent(work.done_fd(), /*serving=*/false);
+    const Wake wake = WaitForEvent(work.done_fd(), -1, /*serving=*/false);
     if (wake == Wake::kWorkDone) break;
     if (wake == Wake::kStop) {
       spdlog::warn("second signal: ending at once");
@@ -212,18 +233,30 @@ int Daemon::Run(const StartFunction& start) {
   return kExitSuccess;
 }
 
-Daemon::Wake Daemon::WaitForEvent(int work_done_fd, bool serving) {
+Daemon::Wake Daemon::WaitForEvent(int work_done_fd, int failed_fd, bool serving) {
   for (;;) {
-    pollfd fds[3] = {{signals_.fd(), POLLIN, 0},
-                     {stdin_open_ ? STDIN_FILENO : -1, POLLIN, 0},
-                     {work_done_fd, POLLIN, 0}};
-    if (::poll(fds, 3, -1) < 0) continue;  // EINTR
+    // No place is left empty: poll(2) refuses more places than the limit of open files.
+    pollfd fds[4];
+    nfds_t count = 0;
+    const auto watch = [&](int fd) -> const pollfd* {
+      if (fd < 0) return nullptr;
+      fds[count] = {fd, POLLIN, 0};
+      return &fds[count++];
+    };
+    watch(signals_.fd());
+    const pollfd* const input = watch(stdin_open_ ? STDIN_FILENO : -1);
+    const pollfd* const work_done = watch(work_done_fd);
+    const pollfd* const failed = watch(failed_fd);
+    if (::poll(fds, count, -1) < 0) {
+      CHECK(errno == EINTR, "poll");
+      continue;
+    }
     while (const auto signal = signals_.Take()) {
       if (*signal == SIGUSR1) DumpStatistics();
       if (*signal == SIGHUP && serving) return Wake::kReload;
       if (*signal == SIGINT || *signal == SIGTERM) return Wake::kStop;
     }
-    if (fds[1].revents != 0) {
+    if (input != nullptr && input->revents != 0) {
       char ignored[512];
       const ssize_t n = ::read(STDIN_FILENO, ignored, sizeof ignored);
       if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) {
@@ -231,7 +264,8 @@ Daemon::Wake Daemon::WaitForEvent(int work_done_fd, bool serving) {
         return Wake::kStop;
       }
     }
-    if (fds[2].revents != 0) return Wake::kWorkDone;
+    if (work_done != nullptr && work_done->revents != 0) return Wake::kWorkDone;
+    if (failed != nullptr && failed->revents != 0) return Wake::kFailed;
   }
 }
 
@@ -239,8 +273,9 @@ absl::Status Daemon::PrintReadyLine(const Started& started, const net::Endpoint*
   std::vector<std::string> listen;
   for (const auto& endpoint : started.listen) listen.push_back(endpoint.ToString());
   for (const auto& path : started.listen_paths) listen.push_back("unix:" + path);
-  std::string line =
-      fmt::format("READY {} listen={} pid={}", info_.name, fmt::join(listen, ","), ::getpid());
+  std::string line = fmt::format("READY {}", info_.name);
+  if (!listen.empty()) line += fmt::format(" listen={}", fmt::join(listen, ","));
+  line += fmt::format(" pid={}", ::getpid());
   if (metrics != nullptr) line += fmt::format(" metrics={}", metrics->ToString());
   for (const auto& [key, value] : started.keys) line += fmt::format(" {}={}", key, value);
   if (std::puts(line.c_str()) < 0 || std::fflush(stdout) != 0) {

@@ -40,12 +40,15 @@ class Service {
   virtual void Drain(TimePoint deadline) = 0;
   /// SIGHUP.
   virtual void Reload() {}
+  /// Becomes readable when the service has failed, has logged why and will never serve again: the
+  /// daemon then ends with exit code 1, without a drain. -1: only a start can fail.
+  virtual int failed_fd() const { return -1; }
 };
 
 /// What a start function hands back once its listeners accept.
 struct Started {
   std::unique_ptr<Service> service;
-  std::vector<net::Endpoint> listen;                        ///< for the ready line, first one first
+  std::vector<net::Endpoint> listen{};  ///< for the ready line, first one first; empty: none
   std::vector<std::pair<std::string, std::string>> keys{};  ///< further keys of the ready line
   std::vector<std::string> listen_paths{};                  ///< Unix sockets, behind `listen`
 };
@@ -75,28 +78,42 @@ class Daemon {
   /// Adds --listen and the bare-port option `port_flag` (as CLI11 names options).
   void AddListenOptions(std::uint16_t default_port, const std::string& port_flag);
 
+  /// A program with TLS or a key of its own: where `*key_file` is not empty after parsing, --listen
+  /// may leave loopback without --allow-insecure. `option` is its name, for the error. Once for
+  /// each such option: any one of them is enough.
+  void AllowOffLoopbackWithKey(const std::string* key_file, std::string option);
+
   /// Parses flags and options file and refuses addresses off loopback that were not allowed.
   std::optional<int> Parse(int argc, char** argv);
+
+  /// The addresses that HOST:PORT, the value of `option`, means. kInvalidArgument: it is none, or
+  /// one off loopback that was not allowed. For programs with further listeners, after Parse().
+  absl::StatusOr<std::vector<net::Endpoint>> Resolve(const std::string& text,
+                                                     const std::string& option) const;
 
   /// Binds what --listen or the port says. For start functions, after their own configuration is
   /// known to be good.
   absl::StatusOr<std::vector<net::Listener>> Bind() const;
 
-  /// Serves until a signal; returns the exit code.
+  /// For programs that do not listen by TCP: what --listen says; empty: the port on loopback.
+  const std::vector<net::Endpoint>& listen() const { return listen_; }
+
+  /// Serves until a signal, or a failure of the service; returns the exit code.
   int Run(const StartFunction& start);
 
  private:
   absl::Status ResolveAddresses();
   absl::Status PrintReadyLine(const Started& started, const net::Endpoint* metrics);
   void DumpStatistics();
-  enum class Wake { kWorkDone, kStop, kReload };
-  Wake WaitForEvent(int work_done_fd, bool serving);
+  enum class Wake { kWorkDone, kStop, kReload, kFailed };
+  Wake WaitForEvent(int work_done_fd, int failed_fd, bool serving);
 
   const ProgramInfo info_;
   SignalFd signals_;
   CLI::App flags_;
   DaemonOptions options_;
   std::vector<net::Endpoint> listen_;
+  std::vector<std::pair<const std::string*, std::string>> key_files_;  ///< with their options
   std::optional<net::Endpoint> metrics_endpoint_;
   Metrics metrics_;
   bool stdin_open_ = false;

@@ -104,6 +104,11 @@ CLI::Validator OneOfNames(std::vector<std::pair<std::string, std::string>> value
       description);
 }
 
+CLI::Validator NotEmpty() {
+  return CLI::Validator(
+      [](const std::string& text) { return text.empty() ? std::string("is empty") : ""; }, "");
+}
+
 CLI::Validator SmallFile() {
   return CLI::Validator(
       [](const std::string& name) {

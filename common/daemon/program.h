@@ -61,6 +61,10 @@ CLI::Validator OneOf(const std::pair<const char*, Enum> (&names)[kCount]) {
   return OneOfNames(std::move(values));
 }
 
+/// A check for CLI11 flags: "" is refused, where it would mean the same as no option (and comes
+/// from a variable that is not set).
+CLI::Validator NotEmpty();
+
 /// A check for CLI11 flags: an existing regular file of at most 1 MiB.
 CLI::Validator SmallFile();
 

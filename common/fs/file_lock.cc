@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
+#include <limits>
 
 #include "common/base/parse.h"
 
@@ -20,23 +22,44 @@ absl::Status LockFile(int fd, const std::string& name) {
   return ErrnoError(fmt::format("lock \"{}\"", name), errno);
 }
 
+namespace {
+
+/// LockFile() on a folder's LOCK; a refusal names the holder.
+absl::Status LockFolder(int fd, const std::string& folder) {
+  absl::Status locked = LockFile(fd, folder + "/LOCK");
+  if (locked.code() != absl::StatusCode::kFailedPrecondition) return locked;
+  char pid[32];
+  const ssize_t n = ::pread(fd, pid, sizeof pid, 0);
+  const std::string_view text = TrimBlanks({pid, n > 0 ? static_cast<std::size_t>(n) : 0});
+  // One who locks to read leaves the pid of the last holder, which may be gone.
+  const auto holder = ParseDecimal(text);
+  const bool runs = holder && *holder > 0 && *holder <= std::numeric_limits<pid_t>::max() &&
+                    (::kill(static_cast<pid_t>(*holder), 0) == 0 || errno == EPERM);
+  return Error(absl::StatusCode::kFailedPrecondition,
+               fmt::format("lock \"{}\": in use by {}", folder,
+                           runs ? fmt::format("process {}", text) : "another process"));
+}
+
+}  // namespace
+
 absl::StatusOr<FolderLock> FolderLock::Acquire(const std::string& folder) {
   const std::string path = folder + "/LOCK";
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd) return ErrnoError(fmt::format("open \"{}\"", path), errno);
-  if (absl::Status locked = LockFile(fd.get(), path); !locked.ok()) {
-    if (locked.code() != absl::StatusCode::kFailedPrecondition) return locked;
-    char pid[32];
-    const ssize_t n = ::pread(fd.get(), pid, sizeof pid, 0);
-    const std::string_view text(pid, n > 0 ? static_cast<std::size_t>(n) : 0);
-    return Error(absl::StatusCode::kFailedPrecondition,
-                 fmt::format("lock \"{}\": in use by process {}", folder, TrimBlanks(text)));
-  }
+  RETURN_IF_ERROR(LockFolder(fd.get(), folder));
   const std::string pid = fmt::format("{}\n", ::getpid());
   if (::ftruncate(fd.get(), 0) != 0 ||
       ::pwrite(fd.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
     return ErrnoError(fmt::format("write \"{}\"", path), errno);
   }
+  return FolderLock(std::move(fd));
+}
+
+absl::StatusOr<FolderLock> FolderLock::AcquireToRead(const std::string& folder) {
+  const std::string path = folder + "/LOCK";
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd && errno != ENOENT) return ErrnoError(fmt::format("open \"{}\"", path), errno);
+  if (fd) RETURN_IF_ERROR(LockFolder(fd.get(), folder));
   return FolderLock(std::move(fd));
 }
 

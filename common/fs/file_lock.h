@@ -14,8 +14,12 @@ absl::Status LockFile(int fd, const std::string& name);
 /// Keeps a data folder to one process: locks `<folder>/LOCK`, in which the holder writes its pid.
 class FolderLock {
  public:
-  /// Held by somebody else: kFailedPrecondition, with the holder's pid in the message.
+  /// Held by somebody else: kFailedPrecondition, with the holder's pid in the message (unless the
+  /// holder reads only, and wrote none).
   static absl::StatusOr<FolderLock> Acquire(const std::string& folder);
+  /// The same for one who changes nothing: no pid is written, and a folder without LOCK is nobody's
+  /// and stays so.
+  static absl::StatusOr<FolderLock> AcquireToRead(const std::string& folder);
 
  private:
   explicit FolderLock(UniqueFd fd) : fd_(std::move(fd)) {}

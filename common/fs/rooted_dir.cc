@@ -13,12 +13,13 @@
 namespace ds::fs {
 namespace {
 
-int OpenAt2(int folder, const char* name, int flags, unsigned mode) {
+int OpenAt2(int folder, const char* name, int flags, unsigned mode, RootedDir::Mounts mounts) {
   while (*name == '/') ++name;
   open_how how{};
   how.flags = static_cast<decltype(how.flags)>(flags | O_CLOEXEC);
   how.mode = mode;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+  if (mounts == RootedDir::Mounts::kRefuse) how.resolve |= RESOLVE_NO_XDEV;
   // EAGAIN: a rename raced with a ".." in the name; the kernel asks to try again.
   for (int attempt = 0;; ++attempt) {
     const long fd = ::syscall(SYS_openat2, folder, *name == '\0' ? "." : name, &how, sizeof how);
@@ -30,14 +31,14 @@ int OpenAt2(int folder, const char* name, int flags, unsigned mode) {
 
 }  // namespace
 
-absl::StatusOr<RootedDir> RootedDir::Open(const std::string& path) {
+absl::StatusOr<RootedDir> RootedDir::Open(const std::string& path, Mounts mounts) {
   UniqueFd fd(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return ErrnoError(fmt::format("open folder \"{}\"", path), errno);
-  return RootedDir(std::move(fd));
+  return RootedDir(std::move(fd), mounts);
 }
 
 int RootedDir::OpenBeneath(const char* name, int flags, unsigned mode) const {
-  return OpenAt2(fd_.get(), name, flags, mode);
+  return OpenAt2(fd_.get(), name, flags, mode, mounts_);
 }
 
 absl::StatusOr<UniqueFd> RootedDir::MakeFolders(const std::string& name) const {

@@ -11,7 +11,12 @@ namespace ds::fs {
 /// RESOLVE_BENEATH, symbolic links included. Thread-safe (it is only a descriptor).
 class RootedDir {
  public:
-  static absl::StatusOr<RootedDir> Open(const std::string& path);
+  enum class Mounts {
+    kFollow,
+    kRefuse,  ///< what is mounted below the root is out of it
+  };
+
+  static absl::StatusOr<RootedDir> Open(const std::string& path, Mounts mounts = Mounts::kFollow);
 
   /// Opens `name` below the root; leading slashes are dropped, an empty name is the root itself.
   /// Returns the descriptor, or the negative errno (EXDEV: it would leave the root).
@@ -23,8 +28,9 @@ class RootedDir {
   int fd() const { return fd_.get(); }
 
  private:
-  explicit RootedDir(UniqueFd fd) : fd_(std::move(fd)) {}
+  RootedDir(UniqueFd fd, Mounts mounts) : fd_(std::move(fd)), mounts_(mounts) {}
   UniqueFd fd_;
+  Mounts mounts_;
 };
 
 }  // namespace ds::fs

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -32,6 +33,9 @@ absl::StatusOr<UniqueFd> ConnectTcp(const std::vector<Endpoint>& endpoints, Dura
 /// Waits until `fd` has one of `events` (poll(2)), at most `timeout`. kDeadlineExceeded after that,
 /// kCancelled once `cancel_fd` is readable.
 absl::Status WaitFor(int fd, short events, Duration timeout, int cancel_fd);
+
+/// Raises the soft limit of open files to the hard one, and returns it.
+std::size_t RaiseDescriptorLimit();
 
 /// The local address of a bound socket.
 absl::StatusOr<Endpoint> LocalEndpoint(int fd);

@@ -12,7 +12,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <ctime>
 #include <latch>
 #include <map>
 #include <memory>
@@ -25,6 +24,7 @@
 #include "common/base/check.h"
 #include "common/base/mutex.h"
 #include "common/base/parse.h"
+#include "common/load/cpu_time.h"
 #include "common/load/pacer.h"
 #include "common/net/event_loop.h"
 #include "getfile/client/workload.h"
@@ -35,13 +35,6 @@ namespace {
 /// From the decision to begin until the load begins: all threads shall be there by then.
 constexpr Duration kLeadTime = std::chrono::milliseconds(10);
 constexpr Duration kLeadTimePerThread = std::chrono::microseconds(200);
-
-/// User and system time of this process.
-double CpuSeconds() {
-  timespec time{};
-  CHECK(::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
-}
 
 std::string HttpRequest(const std::string& path, const net::HostPort& host, bool keep_alive) {
   return fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\n{}\r\n", PercentEncodePath(path),
@@ -296,14 +289,14 @@ class LoadRun {
     for (const auto& thread : threads_) thread->Launch(times_);
 
     WaitUntil(times_.measure);
-    const double cpu_at_start = CpuSeconds();
+    const double cpu_at_start = load::CpuSeconds();
     for (TimePoint next = times_.measure + std::chrono::seconds(1); !over_;
          next += std::chrono::seconds(1)) {
       WaitUntil(live_ ? next : TimePoint::max());
       if (live_ && !over_) PrintInterval();
     }
     const TimePoint now = std::chrono::steady_clock::now();
-    const double cpu_seconds = CpuSeconds() - cpu_at_start;
+    const double cpu_seconds = load::CpuSeconds() - cpu_at_start;
     for (const auto& thread : threads_) thread->Stop();
     return Report(now, cpu_seconds);
   }

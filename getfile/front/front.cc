@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -18,15 +17,6 @@ namespace {
 constexpr std::size_t kDescriptorsReserved = 96;
 
 }  // namespace
-
-std::size_t RaiseDescriptorLimit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  return limit.rlim_cur;
-}
 
 absl::StatusOr<std::unique_ptr<Front>> Front::Start(const FrontOptions& options,
                                                     const Program& program) {
@@ -53,7 +43,7 @@ Front::~Front() {
 }
 
 void Front::LimitConnections(std::size_t descriptors_reserved) {
-  const std::size_t descriptors = RaiseDescriptorLimit();
+  const std::size_t descriptors = net::RaiseDescriptorLimit();
   limit_.refused_max = std::min(limit_.refused_max, descriptors / 8);
   const std::size_t reserved = kDescriptorsReserved + descriptors_reserved + limit_.refused_max +
                                std::size_t{2} * WorkerCount(options_);

@@ -20,9 +20,6 @@
 
 namespace ds::getfile {
 
-/// Raises the soft limit of open files to the hard one, and returns it.
-std::size_t RaiseDescriptorLimit();
-
 /// GETFILE and HTTP as clients see them, with any source of bytes behind: listeners, workers, their
 /// limits, the access log and the metrics. Part of a program's Service, whose calls it is handed;
 /// like those, its methods are called by one thread at a time.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/net/socket.h"
 #include "getfile/server/file_source.h"
 
 namespace ds::getfile {
@@ -19,7 +20,7 @@ absl::StatusOr<daemon::Started> Server::Start(const ServerOptions& options, cons
   std::unique_ptr<Server> server(new Server(options));
   ASSIGN_OR_RETURN(server->tree_, server->LoadTree());
   const unsigned workers = WorkerCount(options.front);
-  const std::size_t open_files = std::min(kOpenFilesMax, RaiseDescriptorLimit() / 8) / workers;
+  const std::size_t open_files = std::min(kOpenFilesMax, net::RaiseDescriptorLimit() / 8) / workers;
   const auto make_source = [&](net::EventLoop* loop) {
     auto source = std::make_unique<FileSource>(
         loop, server->tree_,

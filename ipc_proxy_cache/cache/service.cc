@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <future>
@@ -11,27 +10,15 @@
 #include <utility>
 #include <vector>
 
+#include "common/net/socket.h"
 #include "ipc_proxy_cache/cache/content.h"
 
 namespace ds::ipc_proxy_cache {
-namespace {
-
-/// Memfds and links are open files.
-void RaiseDescriptorLimit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
-    spdlog::warn("raise the limit of open files: {}", ErrnoText(errno));
-  }
-}
-
-}  // namespace
 
 absl::StatusOr<daemon::Started> CacheService::Start(const CacheOptions& options,
                                                     daemon::Metrics* metrics) {
   RETURN_IF_ERROR(options.Validate());
-  RaiseDescriptorLimit();
+  net::RaiseDescriptorLimit();  // memfds and links are open files
   ASSIGN_OR_RETURN(auto loop, net::EventLoop::Create());
   std::unique_ptr<CacheService> service(new CacheService(options, std::move(loop)));
   ASSIGN_OR_RETURN(service->cache_, Cache::Create(options, service->loop_.get()));

@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "common/net/socket.h"
 #include "ipc_proxy_cache/proxy/proxy_source.h"
 
 namespace ds::ipc_proxy_cache {
@@ -30,13 +31,13 @@ absl::StatusOr<daemon::Started> Proxy::Start(const ProxyOptions& options,
     return source;
   };
   // A client that waits for the origin has a connection at either side.
-  ASSIGN_OR_RETURN(proxy->front_,
-                   getfile::Front::Start(
-                       options.front, {.metrics_prefix = "getfile_proxy_",
-                                       .descriptors_reserved = getfile::RaiseDescriptorLimit() / 2,
-                                       .bind = bind,
-                                       .make_source = make_source,
-                                       .metrics = metrics}));
+  ASSIGN_OR_RETURN(
+      proxy->front_,
+      getfile::Front::Start(options.front, {.metrics_prefix = "getfile_proxy_",
+                                            .descriptors_reserved = net::RaiseDescriptorLimit() / 2,
+                                            .bind = bind,
+                                            .make_source = make_source,
+                                            .metrics = metrics}));
   proxy->registration_ =
       metrics->Register([raw = proxy.get()](daemon::MetricsPage& page) { raw->Collect(page); });
   daemon::Started started;

@@ -1,11 +1,13 @@
 # cmake --install and cpack: programs, systemd units, documents.
 include(GNUInstallDirs)
 install(FILES README.md ARCHITECTURE.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
-foreach(system getfile ipc_proxy_cache)
+foreach(system compute getfile ipc_proxy_cache udp_transfer)
   install(FILES ${system}/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/${system})
 endforeach()
 install(FILES scripts/systemd/getfile-cached.service scripts/systemd/getfile-proxy@.service
-              scripts/systemd/getfile-server.service
+              scripts/systemd/getfile-server.service scripts/systemd/prime-server.service
+              scripts/systemd/text-server.service scripts/systemd/udp-server.service
+              scripts/systemd/zmq-server.service scripts/systemd/zmq-worker@.service
         DESTINATION lib/systemd/system)
 
 set(CPACK_GENERATOR DEB)

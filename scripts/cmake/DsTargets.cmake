@@ -54,11 +54,25 @@ function(add_ds_program name)
   set_property(GLOBAL APPEND PROPERTY DS_PROGRAMS ${name})
 endfunction()
 
+# What tests, and the programs that they start, find in their environment.
+set(DS_TEST_ENVIRONMENT
+    "DS_BIN_DIR=${CMAKE_BINARY_DIR}/bin;DS_SOURCE_DIR=${CMAKE_SOURCE_DIR};\
+TSAN_OPTIONS=ignore_noninstrumented_modules=1 halt_on_error=1 \
+suppressions=${CMAKE_SOURCE_DIR}/scripts/cmake/tsan_suppressions.txt;\
+UBSAN_OPTIONS=print_stacktrace=1;ASAN_OPTIONS=detect_stack_use_after_return=1")
+
 # add_ds_test(<name> LABEL unit|sim|integration SOURCES a_test.cc … DEPS target … [TIMEOUT seconds]
-#             [PROGRAMS program …] [SERIAL])
+#             [PROGRAMS program …] [SERIAL] [SLOW])
 # Integration tests name the PROGRAMS they start and link none of the product's code.
 function(add_ds_test name)
-  cmake_parse_arguments(ARG "SERIAL" "LABEL;TIMEOUT" "SOURCES;DEPS;PROGRAMS" ${ARGN})
+  cmake_parse_arguments(ARG "SERIAL;SLOW" "LABEL;TIMEOUT" "SOURCES;DEPS;PROGRAMS" ${ARGN})
+  # A simulation has one thread: with the race detector it would only cost time.
+  if(ARG_LABEL STREQUAL "sim" AND DS_SANITIZE MATCHES "thread")
+    return()
+  endif()
+  if(ARG_SLOW AND DS_SANITIZE) # minutes there, and others run the same code
+    return()
+  endif()
   if(ARG_LABEL STREQUAL "integration")
     foreach(dep IN LISTS ARG_DEPS)
       if(dep MATCHES "::(core|server|client)$")
@@ -85,7 +99,5 @@ function(add_ds_test name)
     PROPERTIES LABELS "${ARG_LABEL}"
                TIMEOUT ${ARG_TIMEOUT}
                RUN_SERIAL ${ARG_SERIAL}
-               ENVIRONMENT "DS_BIN_DIR=${CMAKE_BINARY_DIR}/bin;DS_SOURCE_DIR=${CMAKE_SOURCE_DIR};\
-TSAN_OPTIONS=ignore_noninstrumented_modules=1 halt_on_error=1;\
-UBSAN_OPTIONS=print_stacktrace=1;ASAN_OPTIONS=detect_stack_use_after_return=1")
+               ENVIRONMENT "${DS_TEST_ENVIRONMENT}")
 endfunction()

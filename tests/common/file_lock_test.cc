@@ -47,6 +47,39 @@ TEST(FolderLockTest, SecondHolderIsToldThePidOfTheFirst) {
   EXPECT_THAT(Message(second.status()), HasSubstr(folder.path()));
 }
 
+TEST(FolderLockTest, AReaderIsToldOfTheHolderAndLeavesNothing) {
+  const testing::TempDir folder;
+  EXPECT_TRUE(FolderLock::AcquireToRead(folder.path()).ok());
+  EXPECT_FALSE(folder.Exists("LOCK"));
+  {
+    const auto holder = FolderLock::Acquire(folder.path());
+    ASSERT_TRUE(holder.ok()) << holder.status();
+    const auto reader = FolderLock::AcquireToRead(folder.path());
+    EXPECT_EQ(reader.status().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(Message(reader.status()), HasSubstr("process " + std::to_string(::getpid())));
+  }
+  folder.Write("LOCK", "7\n");
+  const auto reader = FolderLock::AcquireToRead(folder.path());
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ(folder.Read("LOCK"), "7\n");
+  EXPECT_FALSE(FolderLock::Acquire(folder.path()).ok());
+}
+
+TEST(FolderLockTest, APidThatIsNobodysIsNotToldForTheHolders) {
+  const pid_t gone = ::fork();
+  if (gone == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(gone, nullptr, 0), gone);
+  for (const std::string& left : {std::to_string(gone) + "\n", std::string("0\n"), std::string(),
+                                  std::string("99999999999999999999\n")}) {
+    const testing::TempDir folder;
+    folder.Write("LOCK", left);
+    const auto holder = FolderLock::AcquireToRead(folder.path());
+    ASSERT_TRUE(holder.ok()) << holder.status();
+    const absl::Status refused = FolderLock::AcquireToRead(folder.path()).status();
+    EXPECT_THAT(Message(refused), HasSubstr("in use by another process")) << left;
+  }
+}
+
 TEST(FolderLockTest, LockGoesWithItsHolder) {
   const testing::TempDir folder;
   { ASSERT_TRUE(FolderLock::Acquire(folder.path()).ok()); }

@@ -51,6 +51,18 @@ TEST(ListenLoopbackTest, RunningOutOfDescriptorsIsNotTakenForAMachineWithoutIpv6
   EXPECT_TRUE(listened);
 }
 
+TEST(RaiseDescriptorLimitTest, TheSoftLimitBecomesTheHardOne) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit tight{64, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+  EXPECT_EQ(RaiseDescriptorLimit(), before.rlim_max);
+  rlimit after{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &after), 0);
+  EXPECT_EQ(after.rlim_cur, before.rlim_max);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 /// A connection over loopback, both ends.
 struct Connection {
   UniqueFd client;

@@ -123,6 +123,28 @@ def check_sleep(file):
         yield number, f"{what}: a test waits by Eventually(), a ready line or virtual time"
 
 
+RAW_GRPC = re.compile(
+    r"\bgrpc::(?:ServerBuilder\b|Create\w*Channel\w*|experimental::CreateCustomChannel\w*)"
+    r"|\bgrpc::ClientContext\s+\w+\s*[;({=]|\b(?:make_unique|make_shared)<grpc::ClientContext>"
+    r"|\bnew grpc::ClientContext\b")
+
+
+def check_grpc_is_made_by_common_rpc(file):
+    if file.is_cpp() and not file.path.startswith("common/rpc/"):
+        code = without_cpp_comments(file.text).split("\n")
+        for number, what in matching_lines(RAW_GRPC, code):
+            yield number, f"{what}: servers, channels and contexts of calls come from common/rpc"
+
+
+GENERATED_INCLUDE = re.compile(r'#include "proto/[^"]*\.pb\.h"')
+
+
+def check_generated_headers_stay_out_of_headers(file):
+    if file.suffix == ".h" and not file.path.startswith("tests/"):
+        for number, _ in matching_lines(GENERATED_INCLUDE, file.lines):
+            yield number, "a generated header in a header: include it in .cc files only"
+
+
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX)\b")
 
 
@@ -181,6 +203,7 @@ def check_shell(file):
 
 
 FILE_CHECKS = (check_columns, check_tabs, check_pragma_once, check_core_is_pure, check_sleep,
+               check_grpc_is_made_by_common_rpc, check_generated_headers_stay_out_of_headers,
                check_unfinished, check_markdown_title, check_shell)
 
 # ---- Checks of the whole tree: yield (path, message).
@@ -246,6 +269,18 @@ SNIPPETS = (
     (check_sleep, "tests/x/a.sh", "# sleep 1\nwait \"$sleep\"\n", True, 0),
     (check_sleep, "tests/harness/eventually.cc", "std::this_thread::sleep_for(1s);", False, 0),
     (check_sleep, "x/server/a.cc", "usleep(10);", False, 0),
+    (check_grpc_is_made_by_common_rpc, "x/server/a.cc",
+     "grpc::ServerBuilder b;\nauto c = grpc::CreateChannel(a, b);\ngrpc::ClientContext d;\n"
+     "grpc::CreateCustomChannel(a, b, c);\nnew grpc::ClientContext;", False, 5),
+    (check_grpc_is_made_by_common_rpc, "tests/x/a.cc",
+     "auto c = std::make_unique<grpc::ClientContext>();", False, 1),
+    (check_grpc_is_made_by_common_rpc, "x/a.cc",
+     "Status F(grpc::ClientContext* context, const grpc::ClientContext& other);", False, 0),
+    (check_grpc_is_made_by_common_rpc, "common/rpc/a.cc", "grpc::ServerBuilder b;", False, 0),
+    (check_generated_headers_stay_out_of_headers, "x/a.h",
+     "#include \"proto/x/v1/a.grpc.pb.h\"\n#include \"proto/x/v1/a.pb.h\"", False, 2),
+    (check_generated_headers_stay_out_of_headers, "x/a.cc", "#include \"proto/x/v1/a.pb.h\"",
+     False, 0),
     (check_unfinished, "a.cc", "// TODO: later\n// FIXME(me)\nint XXX;\n", False, 3),
     (check_unfinished, "a.md", "TODO\n", False, 1),
     (check_unfinished, "a.sh", "mktemp -d /tmp/a.XXXXXX\nTODOS=1\n", False, 0),
