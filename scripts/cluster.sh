@@ -42,7 +42,8 @@ daemon() {
   [[ -x $program ]] || die "start $name: $program is not built \
 (scripts/bootstrap.sh && cmake --preset release && cmake --build --preset release)"
   start_daemon "$name" "$run_folder/$system" "$program" "$@"
-  note "$name: ready, listens on $(ready_key "$name" listen)"
+  listen=$(ready_key "$name" listen)
+  note "$name: ready${listen:+, listens on $listen}"
 }
 
 for system in "${systems[@]}"; do
