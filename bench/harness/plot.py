@@ -27,7 +27,8 @@ def script(title: str, axis: str, bar: float, points: Sequence[Point], svg: path
     width = margin + 560
     lowest = min([bar, *(p.ratios.lowest for p in points)])
     highest = max([bar, *(p.ratios.highest for p in points)])
-    tics = ", ".join(f"{_quoted(p.label)} {last - i}" for i, p in enumerate(points))
+    tics = ", ".join(f"{_quoted(p.label.replace('%', '%%'))} {last - i}"  # a label is a format
+                     for i, p in enumerate(points))
     lines = [
         f"set terminal svg size {width:.0f},{110 + 20 * last} font 'sans,12' background 'white'",
         f"set lmargin at screen {margin / width:.3f}",
