@@ -10,7 +10,7 @@ build=(
   g++ cmake ninja-build ccache mold pkg-config git
   libabsl-dev libgtest-dev libgmock-dev libcli11-dev libspdlog-dev libfmt-dev
   nlohmann-json3-dev prometheus-cpp-dev libcivetweb-dev libsystemd-dev libssl-dev
-  libcurl4-openssl-dev libxxhash-dev shared-mime-info
+  libcurl4-openssl-dev libisal-dev libxxhash-dev shared-mime-info
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   libzmq3-dev cppzmq-dev libedit-dev
 )

@@ -19,12 +19,12 @@ using NodeId = StrongNumber<struct NodeIdTag>;
 /// Who is asked. While `outgoing` is not empty the configuration is joint (paper §6, thesis §4.3):
 /// elections and commits need a majority of `voters` and one of `outgoing`. A value.
 struct Configuration {
-  std::set<NodeId> voters;
-  std::set<NodeId> outgoing;       ///< voters of the configuration that is being left
-  std::set<NodeId> learners;       ///< are sent the log and have no vote (thesis §4.2.1)
-  std::set<NodeId> learners_next;  ///< voters of `outgoing` that will be learners after it
+  std::set<NodeId> voters = {};
+  std::set<NodeId> outgoing = {};       ///< voters of the configuration that is being left
+  std::set<NodeId> learners = {};       ///< are sent the log and have no vote (thesis §4.2.1)
+  std::set<NodeId> learners_next = {};  ///< voters of `outgoing` that will be learners after it
   /// Of each member: what the embedder wants to know of it (its address). Opaque here.
-  std::map<NodeId, std::string> contexts;
+  std::map<NodeId, std::string> contexts = {};
 
   bool joint() const { return !outgoing.empty(); }
   bool IsVoter(NodeId id) const { return voters.contains(id) || outgoing.contains(id); }
@@ -51,9 +51,9 @@ absl::StatusOr<Configuration> DecodeConfiguration(std::string_view bytes);
 
 /// One change of the membership. All of its parts take effect together.
 struct ConfigurationChange {
-  std::map<NodeId, std::string> add_voters;    ///< also makes voters of learners
-  std::map<NodeId, std::string> add_learners;  ///< also makes learners of voters
-  std::set<NodeId> remove;
+  std::map<NodeId, std::string> add_voters = {};    ///< also makes voters of learners
+  std::map<NodeId, std::string> add_learners = {};  ///< also makes learners of voters
+  std::set<NodeId> remove = {};
 };
 
 /// What `change` makes of `current`: joint if the set of voters changes, else the final one. An

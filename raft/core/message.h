@@ -15,7 +15,7 @@ struct VoteRequest {
   bool pre = false;       ///< a trial: term is the one the sender would campaign in; binds nobody
   bool transfer = false;  ///< the leader told the sender to (thesis §3.10): a living leader is no
                           ///< reason to refuse
-  LogPosition last;       ///< of the candidate's log
+  LogPosition last = {};  ///< of the candidate's log
   friend bool operator==(const VoteRequest&, const VoteRequest&) = default;
 };
 struct VoteResponse {
@@ -26,9 +26,9 @@ struct VoteResponse {
 
 /// AppendEntries (Figure 2). Without entries: a heartbeat.
 struct AppendRequest {
-  LogPosition previous;
-  std::vector<EntryPtr> entries;
-  LogIndex committed;
+  LogPosition previous = {};
+  std::vector<EntryPtr> entries = {};
+  LogIndex committed = {};
   /// Of this leader in this term; grows. Who answers it still took the sender for the leader when
   /// it was sent (thesis §6.4).
   std::uint64_t round = 0;
@@ -40,7 +40,7 @@ struct AppendResponse {
   /// of the entry, 0 if it is not known any more.)
   /// Refused: the sender's last position at or before the request's `previous` whose term is not
   /// above that of `previous`: nothing beyond it can match.
-  LogPosition match;
+  LogPosition match = {};
   /// The sender refuses votes until an election timeout after this request (lease reads).
   bool honours_lease = false;
   friend bool operator==(const AppendResponse&, const AppendResponse&) = default;
@@ -48,14 +48,14 @@ struct AppendResponse {
 
 /// InstallSnapshot (Figure 13), in parts.
 struct SnapshotPart {
-  SnapshotMeta meta;
+  SnapshotMeta meta = {};
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
-  std::string data;  ///< left empty by the leader's core: the embedder fills in `length` bytes
+  std::string data = {};  ///< left empty by the leader's core: the embedder fills in `length` bytes
   std::uint64_t round = 0;
 };
 struct SnapshotPartResponse {
-  LogPosition last;  ///< of the snapshot
+  LogPosition last = {};  ///< of the snapshot
   std::uint64_t next_offset = 0;
   bool installed = false;  ///< or no longer needed: the log is durable up to `last`
   std::uint64_t round = 0;
@@ -75,13 +75,13 @@ struct ReadRequest {
 };
 struct ReadResponse {
   std::uint64_t batch = 0;
-  std::optional<LogIndex> index;  ///< none: the sender is no leader, or cannot say
+  std::optional<LogIndex> index = {};  ///< none: the sender is no leader, or cannot say
   friend bool operator==(const ReadResponse&, const ReadResponse&) = default;
 };
 
 /// What one member says to another. Values; the shell translates them to the wire and back.
 struct Message {
-  Term term;  ///< of the sender; see VoteRequest::pre
+  Term term = {};  ///< of the sender; see VoteRequest::pre
   std::variant<VoteRequest, VoteResponse, AppendRequest, AppendResponse, SnapshotPart,
                SnapshotPartResponse, TimeoutNow, ReadRequest, ReadResponse>
       body;

@@ -30,15 +30,16 @@ struct NodeOptions {
   bool lease_reads = false;
   double clock_drift = 0.1;  ///< each clock's speed is within 1 ± this of true time
 
-  std::uint64_t append_bytes_max = 1 << 20;    ///< of one AppendRequest; one entry may be larger
-  std::uint32_t append_in_flight_max = 64;     ///< requests to one follower not yet answered
+  std::uint64_t append_bytes_max = 1 << 20;  ///< of one AppendRequest; one entry may be larger
+  std::uint32_t append_in_flight_max = 64;   ///< requests to one follower not yet answered
   std::uint64_t append_in_flight_bytes_max = 8 << 20;
   std::uint64_t uncommitted_bytes_max = 64 << 20;  ///< beyond, proposals are refused
   std::uint64_t proposal_bytes_max = 8 << 20;
-  std::uint32_t reads_max = 16384;             ///< reads that wait; beyond, they are refused
+  std::uint32_t reads_max = 16384;  ///< reads that wait; beyond, they are refused
   std::uint64_t snapshot_part_bytes = 256 << 10;
-  std::uint64_t snapshot_bytes_per_tick = 0;   ///< to all followers together; 0: as fast as they answer
-  std::uint32_t snapshot_retry_ticks = 500;    ///< an unanswered part is sent again
+  std::uint64_t snapshot_bytes_per_tick =
+      0;  ///< to all followers together; 0: as fast as they answer
+  std::uint32_t snapshot_retry_ticks = 500;  ///< an unanswered part is sent again
 
   PlantedBug planted_bug = PlantedBug::kNone;  ///< only for raft-sim and tests
 
@@ -85,8 +86,8 @@ struct Event {
 struct Output {
   std::vector<Event> events;
 
-  /// 1. Envelopes with after_batch 0 are sent first: nothing they say depends on this member's disk.
-  /// The others of this output wait in the embedder's hands until their batch is durable.
+  /// 1. Envelopes with after_batch 0 are sent first: nothing they say depends on this member's
+  /// disk. The others of this output wait in the embedder's hands until their batch is durable.
   std::vector<Envelope> messages;
 
   /// 2. What becomes durable, as batch `batch` (0: nothing to write). Batches become durable in
@@ -121,19 +122,20 @@ struct Output {
 };
 
 /// Outcome of a proposal that has been taken in: it stands in this leader's log, and is committed
-/// when an entry of this position is applied. Never, if another term's entry is applied at its index.
+/// when an entry of this position is applied. Never, if another term's entry is applied at its
+/// index.
 struct Accepted {
   LogPosition position;
 };
 struct Refused {
   enum class Why {
     kNotLeader,
-    kTransferring,       ///< the leader is about to hand over
+    kTransferring,  ///< the leader is about to hand over
     kTooMuchUncommitted,
     kTooLarge,
-    kChangeUnderWay,     ///< another configuration is not committed yet, or no entry of this term is
-    kInvalidChange,      ///< `detail` says what does not fit
-    kInvalidTarget,      ///< of a transfer: no voter, or itself
+    kChangeUnderWay,  ///< another configuration is not committed yet, or no entry of this term is
+    kInvalidChange,   ///< `detail` says what does not fit
+    kInvalidTarget,   ///< of a transfer: no voter, or itself
     kTooManyReads,
   };
   Why why = Why::kNotLeader;
@@ -162,7 +164,8 @@ class Node {
   /// `ticks` have passed since the last call. The driver brings time up to date before each other
   /// input, so that a node that was paused knows it before it believes in its lease.
   void Tick(std::uint64_t ticks);
-  /// Ticks after which Tick() would next do something of its own; nothing happens before.
+  /// Ticks after which Tick() would next do something of its own; nothing happens before. The
+  /// largest number if nothing ever will.
   std::uint64_t TicksToNext() const;
 
   /// A message of another member. Bytes have been decoded, nothing else has been checked: whatever
@@ -185,7 +188,9 @@ class Node {
   ProposeResult TransferTo(NodeId target);
 
   /// A linearizable read, on any member (thesis §6.4): answered in Output::reads, once each. Reads
-  /// that come before the next TakeOutput() share one round. None: taken in.
+  /// that come before the next TakeOutput() share one round. None: taken in. Refused at once if no
+  /// leader is known (kNotLeader) or too many reads wait here. One that was taken in fails when its
+  /// leader is lost, or has not answered within an election timeout.
   std::optional<Refused> Read(ReadId id);
 
   /// The embedder has a durable snapshot of the state after `meta.last`, which has been applied:

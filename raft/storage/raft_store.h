@@ -5,25 +5,27 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "common/base/status.h"
 #include "common/fs/disk.h"
 #include "raft/core/node.h"
+#include "raft/storage/snapshot_file.h"
 
 namespace ds::raft {
 
 /// What a member must find again after its death or a loss of power: hard state and entries in a
-/// segmented append log with group commit, and the newest snapshot in a file of its own. Used by one
-/// thread at a time, but for ReadSnapshot(). Formats: raft/ARCHITECTURE.md.
+/// segmented append log with group commit, and the newest snapshot in a file of its own. Used by
+/// one thread at a time, but for ReadSnapshot() and BeginSnapshot(). Formats: raft/ARCHITECTURE.md.
 ///
-/// An error of Write(), SaveSnapshot() or Forget() ends the member: what is on the disk is not
-/// known any more. kResourceExhausted (the disk is full) leaves what was durable before as it was,
-/// and a new Open() finds it.
+/// An error of Write(), SaveSnapshot(), Adopt() or Forget() ends the member: what is on the disk is
+/// not known any more, and the store repeats the error. kResourceExhausted (the disk is full)
+/// leaves what was durable before as it was, and a new Open() finds it. One process at a time opens
+/// a store; the daemon sees to that.
 class RaftStore {
  public:
   struct Options {
     std::uint64_t segment_bytes = 64 << 20;  ///< a log segment is closed beyond this
+    std::optional<std::uint64_t> salt;       ///< fs::AppendLog::Options::salt
   };
   /// What Open() had to do.
   struct Recovery {
@@ -31,35 +33,47 @@ class RaftStore {
     std::uint64_t removed_files = 0;
   };
 
-  /// Opens or creates the store in `folder` of `disk` (made if it is missing). A torn end is cut
-  /// off; damage before it is kDataLoss, with file and offset in the message. `disk` outlives the
-  /// store.
+  /// Opens or creates the store in `folder` of `disk` (made if it is missing; its parent is not). A
+  /// torn end is cut off; damage before it is kDataLoss, with file and offset in the message.
+  /// `disk` outlives the store.
   static absl::StatusOr<std::unique_ptr<RaftStore>> Open(fs::Disk& disk, std::string folder,
                                                          const Options& options);
   ~RaftStore();
 
   /// There is nothing in it: no hard state, no snapshot, no entry.
-bool empty() const;
-const Recovery& recovery() const;
+  bool empty() const;
+  const Recovery& recovery() const;
   /// What it held when it was opened. Once.
-Restored TakeRestored();
+  Restored TakeRestored();
 
-  /// Makes the durable part of `output` (hard state, snapshot part, install, entries) durable; when
-  /// it returns OK, Node::Persisted(output.batch) may be called.
-absl::Status Write(const Output& output);
+  /// Makes the durable part of `output` (hard state, snapshot part, install, entries) durable, all
+  /// of it or none; when it returns OK, Node::Persisted(output.batch) may be called. Without a
+  /// snapshot it is one write and one fdatasync; a new segment or an install needs some more.
+  /// Parts of a snapshot are not durable before its install: a restart drops them. A part that is
+  /// not the next of the snapshot being received, or an install of anything but what was received
+  /// whole, is kInvalidArgument: the core sees to the order.
+  /// REQUIRES: entries leave no gap.
+  absl::Status Write(const Output& output);
 
   /// Makes a snapshot durable that this member made itself (meta.bytes == bytes.size()). A new
-  /// cluster begins with one at index 0.
-absl::Status SaveSnapshot(const SnapshotMeta& meta, std::string_view bytes);
+  /// cluster begins with one at index 0. One of a position that the log does not have makes the log
+  /// begin anew after it; one that is not newer than snapshot() does nothing.
+  absl::Status SaveSnapshot(const SnapshotMeta& meta, std::string_view bytes);
+  /// The same in two steps, so that a large one need not hold up the log: fill and Finish() the
+  /// writer on any thread, then give it to Adopt() on the store's. At most one at a time.
+  absl::StatusOr<std::unique_ptr<SnapshotWriter>> BeginSnapshot(const SnapshotMeta& meta);
+  /// REQUIRES: finished.
+  absl::Status Adopt(std::unique_ptr<SnapshotWriter> writer);
   /// Entries up to `index` are not needed any more: whole segments of such are removed.
   /// REQUIRES: index <= the snapshot's.
-absl::Status Forget(LogIndex index);
+  absl::Status Forget(LogIndex index);
 
-  /// The newest durable snapshot; none in an empty store.
-std::optional<SnapshotMeta> snapshot() const;
-  /// Bytes of the snapshot whose last position is `last`; kNotFound if that is not the newest.
-absl::StatusOr<std::string> ReadSnapshot(LogPosition last, std::uint64_t offset,
-                                           std::uint64_t length);
+  /// The newest durable snapshot; none in an empty store. Any thread.
+  std::optional<SnapshotMeta> snapshot() const;
+  /// Bytes of the snapshot whose last position is `last`, fewer at its end; kNotFound if that is
+  /// not the newest, kDataLoss if they are damaged. Any thread.
+  absl::StatusOr<std::string> ReadSnapshot(LogPosition last, std::uint64_t offset,
+                                           std::uint64_t length) const;
 
  private:
   class Impl;

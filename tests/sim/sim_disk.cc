@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <string_view>
 
 #include "common/base/check.h"
 
@@ -9,8 +10,17 @@ namespace ds::sim {
 namespace {
 
 constexpr std::size_t kPageBytes = 4096;
+constexpr std::size_t kSectorBytes = 512;
 
 absl::Status NoPower() { return Unavailable("the power is off"); }
+
+absl::Status Full() {
+  return Error(absl::StatusCode::kResourceExhausted, "No space left on device");
+}
+
+absl::Status SyncLost(const std::string& name) {
+  return Error(absl::StatusCode::kDataLoss, "cannot sync \"" + name + "\": Input/output error");
+}
 
 absl::Status NotFound(const std::string& name) {
   return Error(absl::StatusCode::kNotFound, "\"" + name + "\": No such file or directory");
@@ -28,21 +38,63 @@ struct SimDisk::Inode {
   std::uint64_t dirty_bytes = 0;
   State now;
   State durable;
+  /// Pages that a failed sync should have written: they count as written, and are not durable.
+  std::set<std::size_t> given_up;
 
-  void Lose(Survival survival, Rng& rng) {
-    if (survival == Survival::kRandom) {
+  /// True: the content is neither what was synced nor what was written.
+  bool Lose(Survival survival, Rng& rng) {
+    bool torn = false;
+    if (survival == Survival::kRandom || survival == Survival::kTorn) {
       // Each page that differs is the old one or the new one; so is the size. What was never
       // written out reads as zeros.
       State mixed = rng.Bernoulli(0.5) ? now : durable;
-      for (std::size_t at = 0; at < mixed.content.size(); at += kPageBytes) {
+      if (survival == Survival::kTorn && now.content.size() > durable.content.size()) {
+        mixed.content.resize(durable.content.size() +
+                             rng.Below(now.content.size() - durable.content.size() + 1));
+      }
+      const std::size_t unit = survival == Survival::kTorn ? kSectorBytes : kPageBytes;
+      for (std::size_t at = 0; at < mixed.content.size(); at += unit) {
         const std::string& from = rng.Bernoulli(0.5) ? now.content : durable.content;
-        std::string page = at < from.size() ? from.substr(at, kPageBytes) : std::string();
-        page.resize(std::min(kPageBytes, mixed.content.size() - at), '\0');
+        std::string page = at < from.size() ? from.substr(at, unit) : std::string();
+        page.resize(std::min(unit, mixed.content.size() - at), '\0');
         mixed.content.replace(at, page.size(), page);
       }
+      torn = mixed.content != now.content && mixed.content != durable.content;
       durable = std::move(mixed);
     }
     now = durable;
+    given_up.clear();
+    dirty_bytes = 0;
+    return torn;
+  }
+
+  void Written(std::uint64_t offset, std::uint64_t bytes) {
+    if (given_up.empty() || bytes == 0) return;
+    given_up.erase(given_up.lower_bound(offset / kPageBytes),
+                   given_up.upper_bound((offset + bytes - 1) / kPageBytes));
+  }
+
+  void SyncContent() {
+    std::string content = now.content;
+    for (const std::size_t page : given_up) {
+      const std::size_t at = page * kPageBytes;
+      if (at >= content.size()) break;
+      const std::size_t size = std::min(kPageBytes, content.size() - at);
+      std::string old = at < durable.content.size() ? durable.content.substr(at, size) : "";
+      old.resize(size, '\0');
+      content.replace(at, size, old);
+    }
+    durable.content = std::move(content);
+    dirty_bytes = 0;
+  }
+
+  void SyncFailed() {
+    for (std::size_t at = 0; at < now.content.size(); at += kPageBytes) {
+      const std::string_view page = std::string_view(now.content).substr(at, kPageBytes);
+      const bool same = at < durable.content.size() &&
+                        std::string_view(durable.content).substr(at, kPageBytes) == page;
+      if (!same) given_up.insert(at / kPageBytes);
+    }
     dirty_bytes = 0;
   }
 };
@@ -55,12 +107,19 @@ class SimDisk::File final : public fs::DiskFile {
   absl::Status WriteAt(std::uint64_t offset, std::span<const std::byte> bytes) override {
     RETURN_IF_ERROR(Begin("write"));
     std::string& content = inode_->now.content;
+    const bool full = !disk_->Fits(offset + bytes.size(), content.size());
+    if (full) {
+      const std::uint64_t size_max = content.size() + disk_->Left();
+      bytes = bytes.first(offset < size_max ? size_max - offset : 0);
+      if (bytes.empty()) return Full();
+    }
     content.resize(std::max<std::size_t>(content.size(), offset + bytes.size()), '\0');
     std::copy_n(reinterpret_cast<const char*>(bytes.data()), bytes.size(),
                 content.begin() + static_cast<std::ptrdiff_t>(offset));
     inode_->now.mtime_ns = disk_->now_unix_s * 1'000'000'000;
     inode_->dirty_bytes += bytes.size();
-    return absl::OkStatus();
+    inode_->Written(offset, bytes.size());
+    return full ? Full() : absl::OkStatus();
   }
   absl::StatusOr<std::size_t> ReadAt(std::uint64_t offset, std::span<std::byte> out) override {
     RETURN_IF_ERROR(disk_->Look("read", name_));
@@ -73,7 +132,10 @@ class SimDisk::File final : public fs::DiskFile {
   }
   absl::Status Truncate(std::uint64_t size) override {
     RETURN_IF_ERROR(Begin("truncate"));
+    const std::size_t size_before = inode_->now.content.size();
     inode_->now.content.resize(size, '\0');
+    const auto [low, high] = std::minmax<std::uint64_t>({size, size_before});
+    inode_->Written(low, high - low);
     return absl::OkStatus();
   }
   absl::StatusOr<std::uint64_t> Size() override {
@@ -97,12 +159,15 @@ class SimDisk::File final : public fs::DiskFile {
     RETURN_IF_ERROR(Begin("sync"));
     const char* kind = what == What::kAll ? "file all " : "file content ";
     if (disk_->forgotten_sync && disk_->forgotten_sync(kind + name_)) return absl::OkStatus();
-    if (what == What::kAll) {
-      inode_->durable = inode_->now;
-    } else {
-      inode_->durable.content = inode_->now.content;
+    if (disk_->SyncFails()) {
+      inode_->SyncFailed();
+      return SyncLost(name_);
     }
-    inode_->dirty_bytes = 0;
+    inode_->SyncContent();
+    if (what == What::kAll) {
+      inode_->durable.mode = inode_->now.mode;
+      inode_->durable.mtime_ns = inode_->now.mtime_ns;
+    }
     return absl::OkStatus();
   }
 
@@ -143,6 +208,24 @@ absl::Status SimDisk::NeedFolder(const std::string& name) const {
   if (found == tree_.end() || !found->second->folder) return NotFound(name);
   return absl::OkStatus();
 }
+
+bool SimDisk::SyncFails() {
+  if (syncs_left_ == 0 || --syncs_left_ > 0) return false;
+  ++failed_syncs_;
+  return true;
+}
+
+std::uint64_t SimDisk::Left() const {
+  std::uint64_t used = 0;
+  for (const auto& entry : tree_) used += entry.second->now.content.size();
+  return *capacity_bytes - std::min(*capacity_bytes, used);
+}
+
+bool SimDisk::Fits(std::uint64_t size, std::uint64_t size_now) const {
+  return !capacity_bytes || size <= size_now || size - size_now <= Left();
+}
+
+absl::StatusOr<std::uint64_t> SimDisk::FreeBytes() { return capacity_bytes ? Left() : free_bytes; }
 
 void SimDisk::Make(Change change) {
   for (const auto& [name, link] : change) {
@@ -185,7 +268,8 @@ void SimDisk::Settle(const std::function<bool(const Change&)>& wanted) {
 
 void SimDisk::PowerOn(Survival survival, Rng& rng) {
   Settle([&](const Change&) {
-    return survival == Survival::kNames || (survival == Survival::kRandom && rng.Bernoulli(0.5));
+    return survival == Survival::kNames ||
+           ((survival == Survival::kRandom || survival == Survival::kTorn) && rng.Bernoulli(0.5));
   });
   pending_.clear();
   // A name in a folder that has none itself is lost with it.
@@ -194,7 +278,7 @@ void SimDisk::PowerOn(Survival survival, Rng& rng) {
     const bool reachable = name.empty() || tree_.contains(fs::FolderOf(name));
     if (!reachable) continue;
     tree_[name] = link;
-    link->Lose(survival, rng);
+    if (link->Lose(survival, rng)) ++torn_;
   }
   durable_ = tree_;
   power_left_.reset();
@@ -290,6 +374,7 @@ absl::Status SimDisk::SyncFolder(const std::string& name) {
   RETURN_IF_ERROR(Begin("sync folder", name));
   RETURN_IF_ERROR(NeedFolder(name));
   if (forgotten_sync && forgotten_sync("folder " + name)) return absl::OkStatus();
+  if (SyncFails()) return SyncLost(name);
   Settle([&](const Change& change) {
     return std::any_of(change.begin(), change.end(),
                        [&](const auto& entry) { return fs::FolderOf(entry.first) == name; });

@@ -23,6 +23,7 @@ class SimDisk final : public fs::Disk {
     kSynced,  ///< nothing but what must
     kNames,   ///< all names, and of the content what must: files that are short or empty
     kRandom,  ///< some names; pages of content, each new or old
+    kTorn,    ///< some names; files that grew end anywhere, sectors of content are new or old
   };
 
   SimDisk();
@@ -37,6 +38,8 @@ class SimDisk final : public fs::Disk {
   void PowerOn(Survival survival, Rng& rng);
   /// Operations that counted for FailPowerAfter().
   std::uint64_t operations() const { return operations_; }
+  /// Files whose content came out of a PowerOn() neither as it was synced nor as it was written.
+  std::uint64_t torn() const { return torn_; }
 
   // --- Faults ---
 
@@ -47,6 +50,14 @@ class SimDisk final : public fs::Disk {
   /// "sync", "rename", "remove", "make folder", "sync folder", "list") on this name.
   std::function<absl::Status(const std::string& operation, const std::string& name)> fault;
   std::uint64_t free_bytes = std::uint64_t{1} << 40U;
+  /// The n-th sync of a file or folder from now fails with kDataLoss, once. As on Linux, the pages
+  /// of that file which it should have written are taken for written: they are read as before, but
+  /// no later sync writes them unless they have been written anew.
+  void FailSync(std::uint64_t n) { syncs_left_ = n; }
+  std::uint64_t failed_syncs() const { return failed_syncs_; }
+  /// The disk holds so many bytes of content; a write beyond fails with kResourceExhausted after
+  /// the part that fits. FreeBytes() is then what is left.
+  std::optional<std::uint64_t> capacity_bytes;
   std::int64_t now_unix_s = 1'000'000;
   /// Bytes that were written and not yet begun to be written out or synced, of all open files.
   std::uint64_t dirty_bytes() const;
@@ -69,7 +80,7 @@ class SimDisk final : public fs::Disk {
   absl::Status SyncFolder(const std::string& name) override;
   absl::StatusOr<std::vector<Entry>> List(const std::string& folder) override;
   absl::StatusOr<bool> Exists(const std::string& name) override;
-  absl::StatusOr<std::uint64_t> FreeBytes() override { return free_bytes; }
+  absl::StatusOr<std::uint64_t> FreeBytes() override;
 
  private:
   class File;
@@ -82,6 +93,12 @@ class SimDisk final : public fs::Disk {
   /// An operation that changes something may begin.
   absl::Status Begin(const std::string& operation, const std::string& name);
   absl::Status Look(const std::string& operation, const std::string& name) const;
+  /// This sync is the one of FailSync().
+  bool SyncFails();
+  /// Of capacity_bytes, beside the content of all files that have a name. REQUIRES: it is set.
+  std::uint64_t Left() const;
+  /// A file of `size_now` may grow to `size`.
+  bool Fits(std::uint64_t size, std::uint64_t size_now) const;
   absl::Status NeedFolder(const std::string& name) const;
   void Make(Change change);
   /// Makes the pending changes for which `wanted` holds durable, and those before them that they
@@ -94,6 +111,9 @@ class SimDisk final : public fs::Disk {
   std::optional<std::uint64_t> power_left_;
   std::uint64_t operations_ = 0;
   std::uint64_t boots_ = 0;
+  std::uint64_t torn_ = 0;
+  std::uint64_t syncs_left_ = 0;
+  std::uint64_t failed_syncs_ = 0;
 };
 
 }  // namespace ds::sim

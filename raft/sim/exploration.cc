@@ -1,0 +1,165 @@
+#include "raft/sim/exploration.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "tests/sim/explore.h"
+
+namespace ds::raft {
+namespace {
+
+constexpr std::uint64_t kRepeatedSeeds = 32;
+
+/// Of this thread; aborts happen in the thread that they concern.
+thread_local std::uint64_t running_seed = 0;
+thread_local bool running = false;
+
+/// Async-signal-safe.
+void OnAbort(int number) {
+  if (running) {
+    std::array<char, 64> text{};
+    auto begin = text.end();
+    *--begin = '\n';
+    std::uint64_t rest = running_seed;
+    do {
+      *--begin = static_cast<char>('0' + rest % 10);
+      rest /= 10;
+    } while (rest != 0);
+    constexpr std::string_view kPrefix = "while simulating seed ";
+    begin -= static_cast<std::ptrdiff_t>(kPrefix.size());
+    std::copy(kPrefix.begin(), kPrefix.end(), begin);
+    [[maybe_unused]] const ssize_t written =
+        ::write(STDERR_FILENO, begin, static_cast<std::size_t>(text.end() - begin));
+  }
+  std::signal(number, SIG_DFL);
+  std::raise(number);
+}
+
+class SeedOnAbort {
+ public:
+  SeedOnAbort() { std::signal(SIGABRT, OnAbort); }
+  ~SeedOnAbort() { std::signal(SIGABRT, SIG_DFL); }
+  SeedOnAbort(const SeedOnAbort&) = delete;
+  SeedOnAbort& operator=(const SeedOnAbort&) = delete;
+};
+
+SimulationResult RunSeed(const ExplorationOptions& options, std::uint64_t seed,
+                         const std::vector<Fault>& faults) {
+  running_seed = seed;
+  running = true;
+  SimulationResult result = Simulate(options.simulation, seed, faults);
+  if (seed % kRepeatedSeeds == 0 && !result.violation &&
+      Simulate(options.simulation, seed, faults) != result) {
+    result.violation = "determinism: a second run of this seed went another way";
+  }
+  running = false;
+  return result;
+}
+
+/// Which invariant, without the particulars.
+std::string KindOf(const std::string& violation) {
+  // "<time> s, step <n>: FAILED: <invariant>: …"
+  constexpr std::string_view kFailed = "FAILED: ";
+  const std::size_t found = violation.find(kFailed);
+  const std::size_t begin = found == std::string::npos ? 0 : found + kFailed.size();
+  return violation.substr(begin, violation.find(':', begin) - begin);
+}
+
+Finding Reduce(const ExplorationOptions& options, std::uint64_t seed) {
+  Finding finding;
+  finding.seed = seed;
+  std::vector<Fault> faults = FaultsOf(options.simulation, seed);
+  finding.faults_before = faults.size();
+  SimulationResult result = RunSeed(options, seed, faults);
+  const std::string kind = KindOf(result.violation.value_or(""));
+  finding.faults =
+      sim::Minimize<Fault>(std::move(faults), options.reduction_runs, [&](const auto& fewer) {
+        const SimulationResult reduced = RunSeed(options, seed, fewer);
+        return reduced.violation && KindOf(*reduced.violation) == kind;
+      });
+  result = RunSeed(options, seed, finding.faults);
+  finding.violation = result.violation.value_or("(but not when it was run again)");
+  finding.trace_tail = std::move(result.trace_tail);
+  return finding;
+}
+
+}  // namespace
+
+ExplorationResult ExploreSeeds(const ExplorationOptions& options,
+                               const std::function<void(std::uint64_t)>& progress) {
+  const SeedOnAbort seed_on_abort;
+  std::atomic<std::uint64_t> next{0};
+  std::atomic<std::uint64_t> failed_at{options.seeds};
+  struct Slot {
+    bool failed = false;
+    std::uint64_t steps = 0;
+    std::uint64_t digest = 0;
+    Totals totals;
+  };
+  std::mutex mutex;
+  std::map<std::uint64_t, Slot> done;  // by seed, so that the sum does not depend on the threads
+
+  const auto work = [&] {
+    while (true) {
+      const std::uint64_t n = next++;
+      if (n >= options.seeds || n > failed_at) return;
+      const std::uint64_t seed = options.first_seed + n;
+      const SimulationResult result = RunSeed(options, seed, FaultsOf(options.simulation, seed));
+      if (result.violation) {
+        std::uint64_t lowest = failed_at;
+        while (n < lowest && !failed_at.compare_exchange_weak(lowest, n)) {
+        }
+      }
+      const std::lock_guard lock(mutex);
+      done[n] = {result.violation.has_value(), result.steps, result.digest, result.totals};
+      if (progress) progress(done.size());
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    const std::uint64_t jobs = std::clamp<std::uint64_t>(options.jobs, 1, options.seeds);
+    for (std::uint64_t i = 1; i < jobs; ++i) threads.emplace_back(work);
+    work();
+  }
+
+  ExplorationResult result;
+  for (const auto& [n, slot] : done) {
+    if (n > failed_at) break;
+    ++result.runs;
+    result.steps += slot.steps;
+    result.digest = (result.digest ^ slot.digest) * 0x100000001b3;
+    result.totals += slot.totals;
+    if (slot.failed) {
+      result.finding = Reduce(options, options.first_seed + n);
+      break;
+    }
+  }
+  return result;
+}
+
+std::vector<std::string> Shortcomings(const ExplorationResult& result, const FaultKinds& faults) {
+  std::vector<std::string> lines;
+  for (const Total total : Missing(result.totals, faults)) {
+    lines.push_back(
+        fmt::format("the total \"{}\" is zero: the simulation did not do what it was "
+                    "to do",
+                    Name(total)));
+  }
+  const std::uint64_t operations = result.totals[Total::kOperations];
+  const std::uint64_t succeeded = result.totals[Total::kSucceeded];
+  if (succeeded * 2 < operations) {
+    lines.push_back(
+        fmt::format("{} of {} operations succeeded: fewer than half", succeeded, operations));
+  }
+  return lines;
+}
+
+}  // namespace ds::raft

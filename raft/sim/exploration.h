@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "raft/sim/simulation.h"
+
+namespace ds::raft {
+
+struct ExplorationOptions {
+  SimulationOptions simulation;
+  std::uint64_t first_seed = 1;
+  std::uint64_t seeds = 1;
+  std::uint64_t jobs = 1;               ///< threads
+  std::uint64_t reduction_runs = 1000;  ///< to find the fewest faults that still fail
+};
+
+/// A seed whose run went wrong.
+struct Finding {
+  std::uint64_t seed = 0;
+  std::string violation;
+  std::vector<Fault> faults;  ///< the fewest found that still give it
+  std::size_t faults_before = 0;
+  std::vector<std::string> trace_tail;  ///< of the run with those
+};
+
+struct ExplorationResult {
+  std::uint64_t runs = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t digest = 0;  ///< of the digests of all runs: equal for equal seeds, whatever `jobs`
+  Totals totals;
+  std::optional<Finding> finding;  ///< of the lowest seed that failed
+};
+
+/// Runs the seeds, and ends with the first that fails; which one that is does not depend on `jobs`.
+/// Every 32nd seed is run twice and must give equal results. `progress` is called now and then with
+/// the number of runs that are done, from any thread, one at a time. An abort within a run names
+/// the seed on stderr.
+ExplorationResult ExploreSeeds(const ExplorationOptions& options,
+                               const std::function<void(std::uint64_t)>& progress = nullptr);
+
+/// What is wrong with the totals of a whole exploration, one line each: what never happened though
+/// its fault was on, and too few operations that succeeded.
+std::vector<std::string> Shortcomings(const ExplorationResult& result, const FaultKinds& faults);
+
+}  // namespace ds::raft

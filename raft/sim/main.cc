@@ -1,0 +1,257 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/daemon/program.h"
+#include "common/daemon/tool.h"
+#include "raft/sim/exploration.h"
+#include "raft/sim/figure16.h"
+
+namespace {
+
+using namespace ds;        // NOLINT(google-build-using-namespace)
+using namespace ds::raft;  // NOLINT(google-build-using-namespace)
+using nlohmann::json;
+
+struct Options {
+  ExplorationOptions exploration;
+  std::string faults = "all";
+  std::string planted = "none";
+  double seconds = 30;
+  bool json = false;
+  bool trace = false;
+  bool figure16 = false;
+  Figure16Options figure;
+  std::string svg;
+};
+
+std::string PlantedNames() {
+  std::string names = "none";
+  for (const PlantedBug bug : kPlantedBugs) names += ", " + std::string(Name(bug));
+  return names;
+}
+
+std::string FaultNames() {
+  std::string names = "all, none, or with commas:";
+  for (const FaultKind kind : kFaultKinds) names += " " + std::string(Name(kind));
+  return names;
+}
+
+void AddFlags(CLI::App* flags, Options* options) {
+  ExplorationOptions& exploration = options->exploration;
+  SimulationOptions& simulation = exploration.simulation;
+  exploration.seeds = 100;
+  exploration.jobs = std::max(1U, std::thread::hardware_concurrency());
+  flags->add_option("--seeds", exploration.seeds, "Runs, one for each seed")
+      ->check(daemon::Count(1, 100'000'000))
+      ->capture_default_str();
+  flags->add_option("--first-seed", exploration.first_seed, "The first of them")
+      ->check(daemon::Count(0, UINT64_MAX / 4))
+      ->capture_default_str();
+  flags->add_option("--nodes", simulation.nodes, "Members at the begin of a run")
+      ->check(daemon::Count(1, 9))
+      ->capture_default_str();
+  flags->add_option("--faults", options->faults, "What befalls them: " + FaultNames())
+      ->capture_default_str();
+  flags->add_option("--seconds", options->seconds, "Virtual seconds of a run, at least")
+      ->check(daemon::Seconds(1, 3600))
+      ->capture_default_str();
+  flags
+      ->add_option("--operations", simulation.operations,
+                   "That the clients of a run begin, at least")
+      ->check(daemon::Count(1, 100'000))
+      ->capture_default_str();
+  flags->add_option("--jobs", exploration.jobs, "Threads (default: one for each core)")
+      ->check(daemon::Count(1, 1024));
+  flags
+      ->add_option("--planted", options->planted,
+                   "Break one rule of the algorithm, to see that it is found: " + PlantedNames())
+      ->capture_default_str();
+  flags->add_flag("--json", options->json, "Print one JSON object");
+  flags->add_flag(
+      "--trace", options->trace,
+      "Print all that happens in the run of --first-seed, and run no other. Totals that "
+      "are zero are no failure then");
+  flags->add_flag("--figure16", options->figure16,
+                  "Instead: time without a leader by timer range, as in Figure 16 of the paper");
+  flags->add_option("--trials", options->figure.trials, "Of --figure16, for each timer range")
+      ->check(daemon::Count(1, 1'000'000))
+      ->capture_default_str();
+  flags->add_option("--svg", options->svg, "Of --figure16: also write the graphs to this file")
+      ->check(daemon::NotEmpty());
+}
+
+/// The command that runs this seed alone and prints its trace.
+std::string ReplayCommand(const Options& options, std::uint64_t seed) {
+  const SimulationOptions& simulation = options.exploration.simulation;
+  std::string command =
+      fmt::format("raft-sim --first-seed {} --nodes {} --faults {} --seconds {} --operations {}",
+                  seed, simulation.nodes, options.faults, options.seconds, simulation.operations);
+  if (options.planted != "none") command += " --planted " + options.planted;
+  return command + " --trace";
+}
+
+json TotalsJson(const Totals& totals) {
+  json object;
+  for (std::size_t i = 0; i < kTotals; ++i) {
+    const auto total = static_cast<Total>(i);
+    object[std::string(Name(total))] = totals[total];
+  }
+  return object;
+}
+
+void PrintTotals(const Totals& totals) {
+  for (std::size_t i = 0; i < kTotals; ++i) {
+    const auto total = static_cast<Total>(i);
+    fmt::print("{:<22}{:>14}\n", Name(total), totals[total]);
+  }
+}
+
+int RunTrace(const Options& options) {
+  const SimulationOptions& simulation = options.exploration.simulation;
+  const std::uint64_t seed = options.exploration.first_seed;
+  const std::vector<Fault> faults = FaultsOf(simulation, seed);
+  if (!options.json) {
+    for (const Fault& fault : faults) fmt::print("fault at {}\n", ToString(fault));
+  }
+  std::function<void(const std::string&)> print;
+  if (!options.json) print = [](const std::string& line) { fmt::print("{}\n", line); };
+  const SimulationResult result = Simulate(simulation, seed, faults, print);
+  if (options.json) {
+    json object = {{"seed", seed},
+                   {"steps", result.steps},
+                   {"digest", fmt::format("{:016x}", result.digest)},
+                   {"totals", TotalsJson(result.totals)}};
+    if (result.violation) object["violation"] = *result.violation;
+    fmt::print("{}\n", object.dump());
+  } else {
+    PrintTotals(result.totals);
+    fmt::print("seed {}: {}; {} steps, digest {:016x}\n", seed, result.violation.value_or("clean"),
+               result.steps, result.digest);
+  }
+  return result.violation ? daemon::kExitFailure : daemon::kExitSuccess;
+}
+
+int RunFigure16(const Options& options, daemon::Tool* tool) {
+  const std::vector<Figure16Row> rows = Figure16(options.figure);
+  if (!options.svg.empty()) {
+    std::ofstream file(options.svg);
+    file << Figure16Svg(rows);
+    file.close();
+    if (!file) return tool->Fail(Unavailable(fmt::format("write \"{}\": failed", options.svg)));
+  }
+  if (options.json) {
+    json ranges = json::array();
+    for (const Figure16Row& row : rows) {
+      json times = json::array();
+      for (const Duration time : row.times) times.push_back(ToSeconds(time) * 1000);
+      ranges.push_back({{"min_ms", row.range.min_ms},
+                        {"max_ms", row.range.max_ms},
+                        {"times_ms", std::move(times)}});
+    }
+    fmt::print("{}\n", json{{"trials", options.figure.trials}, {"ranges", ranges}}.dump());
+  } else {
+    fmt::print("{}\n{}", Figure16Table(rows), Figure16Text(rows));
+  }
+  return daemon::kExitSuccess;
+}
+
+void PrintFinding(const Options& options, const Finding& finding) {
+  fmt::print("seed {} fails: {}\n", finding.seed, finding.violation);
+  fmt::print("faults, {} left of {}:\n", finding.faults.size(), finding.faults_before);
+  for (const Fault& fault : finding.faults) fmt::print("  {}\n", ToString(fault));
+  fmt::print("the end of the trace with those:\n");
+  for (const std::string& line : finding.trace_tail) fmt::print("  {}\n", line);
+  fmt::print("again: {}\n", ReplayCommand(options, finding.seed));
+}
+
+int RunExploration(const Options& options) {
+  const ExplorationOptions& exploration = options.exploration;
+  const bool terminal = isatty(STDERR_FILENO) == 1;
+  const auto begin = std::chrono::steady_clock::now();
+  const ExplorationResult result = ExploreSeeds(exploration, [&](std::uint64_t done) {
+    if (terminal && done % 16 == 0) fmt::print(stderr, "\r{} of {} seeds", done, exploration.seeds);
+  });
+  if (terminal) fmt::print(stderr, "\r\x1b[K");
+  const double seconds = ToSeconds(std::chrono::steady_clock::now() - begin);
+  // What a run that broke off did not come to is no shortcoming.
+  const std::vector<std::string> shortcomings =
+      result.finding ? std::vector<std::string>()
+                     : Shortcomings(result, exploration.simulation.faults);
+  const bool clean = !result.finding && shortcomings.empty();
+  if (options.json) {
+    json object = {{"runs", result.runs},
+                   {"first_seed", exploration.first_seed},
+                   {"steps", result.steps},
+                   {"digest", fmt::format("{:016x}", result.digest)},
+                   {"clean", clean},
+                   {"totals", TotalsJson(result.totals)},
+                   {"shortcomings", shortcomings}};
+    if (result.finding) {
+      json faults = json::array();
+      for (const Fault& fault : result.finding->faults) faults.push_back(ToString(fault));
+      object["finding"] = {{"seed", result.finding->seed},
+                           {"violation", result.finding->violation},
+                           {"faults", std::move(faults)},
+                           {"trace", result.finding->trace_tail},
+                           {"again", ReplayCommand(options, result.finding->seed)}};
+    }
+    fmt::print("{}\n", object.dump());
+  } else {
+    PrintTotals(result.totals);
+    if (result.finding) PrintFinding(options, *result.finding);
+    for (const std::string& line : shortcomings) fmt::print("{}\n", line);
+    fmt::print("{} seeds from {} on, {} steps, digest {:016x}: {}\n", result.runs,
+               exploration.first_seed, result.steps, result.digest, clean ? "clean" : "not clean");
+    if (exploration.simulation.planted_bug != PlantedBug::kNone) {
+      fmt::print("the planted bug {} was {}\n", options.planted,
+                 result.finding ? "found" : "not found");
+    }
+    fmt::print(stderr, "{:.1f} s\n", seconds);
+  }
+  return clean ? daemon::kExitSuccess : daemon::kExitFailure;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  daemon::Tool tool(
+      {.name = "raft-sim",
+       .summary =
+           "Runs Raft clusters in virtual time, each with the faults that its seed draws, and "
+           "checks the invariants of the algorithm after every step and the clients' "
+           "histories at the end. Exits with 0 when all is well; 1 when an invariant was "
+           "violated (also by a planted bug), a total is zero though its fault is on, or "
+           "fewer than half of the operations succeeded; 2 for a wrong command line."});
+  Options options;
+  AddFlags(&tool.flags(), &options);
+  if (const auto code = tool.Parse(argc, argv)) return *code;
+
+  SimulationOptions& simulation = options.exploration.simulation;
+  const absl::StatusOr<FaultKinds> faults = ParseFaultKinds(options.faults);
+  if (!faults.ok()) return tool.Fail(faults.status());
+  simulation.faults = *faults;
+  const std::optional<PlantedBug> planted = ParsePlantedBug(options.planted);
+  if (!planted) {
+    return tool.Fail(InvalidArgument(fmt::format("read --planted: \"{}\" is no bug; there are {}",
+                                                 options.planted, PlantedNames())));
+  }
+  simulation.planted_bug = *planted;
+  simulation.length = FromSeconds(options.seconds);
+  if (const absl::Status status = simulation.Validate(); !status.ok()) return tool.Fail(status);
+  if (!options.svg.empty() && !options.figure16) {
+    return tool.Fail(InvalidArgument("read --svg: it belongs to --figure16"));
+  }
+
+  if (options.figure16) return RunFigure16(options, &tool);
+  if (options.trace) return RunTrace(options);
+  return RunExploration(options);
+}

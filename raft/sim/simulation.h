@@ -1,0 +1,49 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/time.h"
+#include "raft/core/planted_bug.h"
+#include "raft/sim/fault.h"
+#include "raft/sim/totals.h"
+
+namespace ds::raft {
+
+struct SimulationOptions {
+  std::uint64_t nodes = 5;                     ///< members at the begin
+  Duration length = std::chrono::seconds(30);  ///< of virtual time, at least
+  std::uint64_t operations = 500;              ///< that clients begin, at least
+  FaultKinds faults{kFaultKinds.begin(), kFaultKinds.end()};
+  PlantedBug planted_bug = PlantedBug::kNone;
+
+  absl::Status Validate() const;
+};
+
+/// What one run came to. A value: two runs of one seed with the same faults are equal.
+struct SimulationResult {
+  std::optional<std::string> violation;
+  std::uint64_t steps = 0;
+  std::uint64_t digest = 0;  ///< of the trace, every message and every total
+  std::vector<std::string> trace_tail;
+  Totals totals;
+  friend bool operator==(const SimulationResult&, const SimulationResult&) = default;
+};
+
+/// The faults that the run of this seed meets.
+std::vector<Fault> FaultsOf(const SimulationOptions& options, std::uint64_t seed);
+
+/// One run: a cluster of Nodes on simulated disks, clocks and a network, clients with a history,
+/// and faults until the last sixth of the time. All invariants are checked after every step, the
+/// history at the end; the cluster must come back to work once it is left in peace, and all members
+/// to the same state. Odd seeds read by lease. `print` is given every line of the trace, messages
+/// included.
+SimulationResult Simulate(const SimulationOptions& options, std::uint64_t seed,
+                          const std::vector<Fault>& faults,
+                          const std::function<void(const std::string&)>& print = nullptr);
+
+}  // namespace ds::raft
