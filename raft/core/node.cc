@@ -626,7 +626,7 @@ std::uint64_t Node::Impl::TicksToNext() const {
     at(follower->reads.begin()->second.deadline);
   }
   if (next == kNever) return kNever;
-  return next > now_ ? next - now_ : 0;
+  return next > now_ ? next - now_ : 1;
 }
 
 // --- Messages ---
@@ -762,13 +762,14 @@ bool Node::Impl::Extend(const std::vector<EntryPtr>& entries) {
     if (index > log_.last().index + 1) return false;
     const bool sound = index > committed_ && entry->position.term >= *log_.TermAt(index - 1);
     if (!sound && !Broken(PlantedBug::kTruncateCommitted)) return false;
-    const LogIndex configuration_before = log_.configuration_index();
+    const LogIndex before = log_.configuration_index();
     if (index <= log_.last().index) CutFrom(index);
+    const LogIndex kept = log_.configuration_index();
     for (auto i = entry->position.index - entries.front()->position.index; i < entries.size();
          ++i) {
       log_.Append(entries[i]);
     }
-    if (log_.configuration_index() != configuration_before) ConfigurationChanged();
+    if (kept != before || log_.configuration_index() != kept) ConfigurationChanged();
     return true;
   }
   return true;

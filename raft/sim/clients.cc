@@ -37,12 +37,16 @@ void Clients::Think(Client* client) {
   const Duration mean = std::clamp<Duration>(
       left * static_cast<std::int64_t>(clients_.size()) / static_cast<std::int64_t>(rest),
       milliseconds(2), milliseconds(500));
-  scheduler_.After(rng_.Exponential(mean), [this, client] { Begin(client); });
+  const bool hurry = scheduler_.now() < hurry_until_;
+  scheduler_.After(rng_.Exponential(hurry ? Duration(milliseconds(2)) : mean),
+                   [this, client] { Begin(client); });
 }
 
 void Clients::Begin(Client* client) {
   if (stopped_) return;
-  const std::string key = fmt::format("k{}", rng_.Below(options_.keys));
+  const std::string key = fmt::format(
+      "k{}", rng_.Below(scheduler_.now() < hurry_until_ ? std::min<std::uint64_t>(2, options_.keys)
+                                                        : options_.keys));
   const std::uint64_t kind = rng_.Below(100);
   if (kind < 50) {
     client->op = sim::KvOp::Get(key);

@@ -34,6 +34,8 @@ class Clients {
   void Start();
   /// Begin no more.
   void Stop() { stopped_ = true; }
+  /// For so long they hardly think, and use few keys.
+  void Hurry(Duration duration) { hurry_until_ = scheduler_.now() + duration; }
   void set_loss(double loss) { loss_ = loss; }
 
   const sim::History<sim::KvModel>& history() const { return history_; }
@@ -73,6 +75,7 @@ class Clients {
   Rng rng_;
   double loss_ = 0;
   bool stopped_ = false;
+  TimePoint hurry_until_;
   std::vector<Client> clients_;
   std::uint64_t next_value_ = 1;
   std::optional<TimePoint> newest_write_;

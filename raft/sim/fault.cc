@@ -112,7 +112,8 @@ absl::StatusOr<FaultKinds> ParseFaultKinds(const std::string& text) {
 }
 
 std::string ToString(const Fault& fault) {
-  constexpr std::array<std::string_view, 4> kVictims = {"any", "leader", "follower", "voter"};
+  constexpr std::array<std::string_view, 5> kVictims = {"any", "leader", "follower", "voter",
+                                                        "new leader"};
   return fmt::format("{:.3f} s: {} (victim {}, pick {}) for {:.3f} s, strength {:.3f}",
                      ToSeconds(fault.at), Name(fault.kind),
                      kVictims.at(static_cast<std::size_t>(fault.victim)), fault.pick % 1000,
@@ -148,6 +149,29 @@ std::vector<Fault> DrawFaults(const FaultKinds& kinds, Duration heal_at, Rng& rn
         DrawDetails(&next, rng);
         if (next.at < heal_at) faults.push_back(next);
       }
+    }
+  }
+  // Leader after leader falls as soon as it leads, with entries that only some have (Figure 8).
+  std::vector<FaultKind> fatal;
+  for (const FaultKind kind : choice) {
+    if (kind == FaultKind::kPartition || kind == FaultKind::kOneWay || kind == FaultKind::kKill ||
+        kind == FaultKind::kPowerLoss) {
+      fatal.push_back(kind);
+    }
+  }
+  const std::uint64_t series = fatal.empty() ? 0 : rng.Below(3);
+  for (std::uint64_t i = 0; i < series; ++i) {
+    const Duration at = rng.Between(begin, heal_at);
+    const std::uint64_t falls = 3 + rng.Below(6);
+    for (std::uint64_t fall = 0; fall < falls; ++fall) {
+      Fault fault;
+      fault.kind = fatal[rng.Below(fatal.size())];
+      fault.at = at;
+      DrawDetails(&fault, rng);
+      fault.victim = Victim::kNewLeader;
+      fault.duration = Milliseconds(rng, 5, 700);
+      fault.strength = rng.Unit();
+      faults.push_back(fault);
     }
   }
   std::stable_sort(faults.begin(), faults.end(),

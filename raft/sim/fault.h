@@ -49,10 +49,11 @@ absl::StatusOr<FaultKinds> ParseFaultKinds(const std::string& text);
 
 /// Whom a fault meets. Decided when it happens, since nobody knows before who will lead.
 enum class Victim : std::uint8_t {
-  kAny,       ///< of the living members, the one that `pick` names
-  kLeader,    ///< the leader of the highest term; without one, as kAny
-  kFollower,  ///< any but that one
-  kVoter,     ///< whoever votes next: it is hit just after its vote has left
+  kAny,        ///< of the living members, the one that `pick` names
+  kLeader,     ///< the leader of the highest term; without one, as kAny
+  kFollower,   ///< any but that one
+  kVoter,      ///< whoever votes next: it is hit just after its vote has left
+  kNewLeader,  ///< whoever leads next: it is hit within a few milliseconds after its election
 };
 
 /// One fault, as a value: a run can be repeated with fewer of them.

@@ -30,6 +30,8 @@ constexpr Duration kConvergenceBound = seconds(5);
 // A removed member may not know it, and is left running for a while to disturb, if it can.
 constexpr Duration kRetirement = seconds(2);
 constexpr std::uint64_t kMembersMax = 24;
+// Where stale reads may happen, clients are quick.
+constexpr Duration kHurry = milliseconds(100);
 
 NodeNumber Number(NodeId id) { return static_cast<NodeNumber>(id.value()); }
 
@@ -188,7 +190,8 @@ class Simulation {
   std::multiset<double> losses_;
   std::multiset<double> duplications_;
   std::multiset<double> reorderings_;
-  std::vector<Fault> for_voters_;  ///< to befall whoever votes next
+  std::vector<Fault> for_voters_;   ///< to befall whoever votes next
+  std::vector<Fault> for_leaders_;  ///< … leads next
   std::vector<std::shared_ptr<PendingChange>> changes_;
   std::optional<NodeId> transfer_;
   Term last_leader_term_;
@@ -235,6 +238,15 @@ void Simulation::Happened(NodeId id, const Event& event) {
   ++totals_[Total::kElections];
   if (transfer_ == id) ++totals_[Total::kTransfers];
   transfer_.reset();
+  if (!for_leaders_.empty()) {
+    Fault fault = for_leaders_.back();
+    for_leaders_.pop_back();
+    fault.victim = Victim::kLeader;
+    const auto wait = microseconds(static_cast<std::int64_t>(fault.strength * 8000));
+    scheduler_.After(wait, [this, fault] {
+      if (!healed_) Inflict(fault);
+    });
+  }
   // Operators are impatient: a change is asked for the moment there is a leader.
   for (const auto& pending : changes_) {
     scheduler_.After(milliseconds(0), [this, pending] { TryChange(pending); });
@@ -285,13 +297,14 @@ void Simulation::Partition(const Fault& fault) {
   const Member* victim = Choose(fault.victim, fault.pick);
   for (const MemberPtr& member : members_) {
     const bool with_victim =
-        member.get() == victim || ((fault.pick >> member->id().value()) & 3U) == 0;
+        member.get() == victim || ((fault.pick >> (2 * member->id().value())) & 3U) == 0;
     (with_victim ? a : b).push_back(Number(member->id()));
   }
   if (a.empty() || b.empty()) return;
   ++totals_[Total::kPartitions];
   Trace(fmt::format("partition: {} | {}", fmt::join(a, " "), fmt::join(b, " ")));
   network_.CutBoth(a, b);
+  if (fault.pick % 4 == 0) clients_.Hurry(kHurry);
   After(fault, [this, a, b] {
     Trace("partition heals");
     network_.HealBoth(a, b);
@@ -338,12 +351,17 @@ void Simulation::Refuse(const Fault& fault) {
   const NodeNumber to = Number(victim->id());
   Trace(fmt::format("connections to node {} are refused to {}", to, fmt::join(from, " ")));
   for (const NodeNumber one : from) network_.Refuse(one, to);
+  clients_.Hurry(kHurry);
   After(fault, [this, from, to] {
     for (const NodeNumber one : from) network_.Accept(one, to);
   });
 }
 
 void Simulation::Inflict(const Fault& fault) {
+  if (fault.victim == Victim::kNewLeader) {
+    for_leaders_.push_back(fault);
+    return;
+  }
   const auto shared = [&](std::multiset<double>* strengths) {
     Trace(fmt::format("{} of {:.2f} begins", Name(fault.kind), fault.strength));
     strengths->insert(fault.strength);
@@ -386,6 +404,9 @@ void Simulation::Inflict(const Fault& fault) {
       ++totals_[Total::kPauses];
       Trace(fmt::format("node {} stands still", victim->id()));
       victim->Pause();
+      // Just before it goes on, so that operations of both lie close together.
+      scheduler_.After(std::max<Duration>(fault.duration - kHurry / 2, Duration::zero()),
+                       [this] { clients_.Hurry(kHurry); });
       After(fault, [this, victim] {
         Trace(fmt::format("node {} goes on", victim->id()));
         victim->Resume();
@@ -579,6 +600,7 @@ void Simulation::Heal() {
   SetNetwork();
   changes_.clear();
   for_voters_.clear();
+  for_leaders_.clear();
   for (const MemberPtr& member : members_) {
     member->SetDiskFull(false);
     member->latency().options().sync_mean = microseconds(800);

@@ -145,9 +145,7 @@ TEST(Safety, HoldsInRandomRuns) {
     RandomRun(seed, RandomRunOptions{}, counts);
     ASSERT_FALSE(HasFailure());
   }
-  printf("%lu %lu %lu %lu %lu %lu\n", counts.leaders, counts.applied, counts.crashes,
-         counts.installs, counts.changes, counts.reads);
-  EXPECT_GT(counts.leaders, 1000U);
+  EXPECT_GT(counts.leaders, 400U);
   EXPECT_GT(counts.applied, 10'000U);
   EXPECT_GT(counts.crashes, 500U);
   EXPECT_GT(counts.installs, 100U);
