@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/base/parse.h"
+#include "compute/core/small_primes.h"
 
 namespace ds::compute {
 namespace {
@@ -25,38 +26,6 @@ constexpr std::array<Bases, 4> kBases = {{{2, 3, 5}, {7, 11, 13}, {17, 19, 23}, 
 constexpr std::size_t kShownBytes = 32;
 
 __extension__ using Wide = unsigned __int128;
-
-/// The sieve of Eratosthenes: which odd numbers below kLimit are prime, a bit each, in 1 MiB. A
-/// constant that is too large to be written down: made at the first use, in some 20 ms.
-class SmallPrimes {
- public:
-  static constexpr std::uint64_t kLimit = std::uint64_t{1} << 24U;
-
-  static const SmallPrimes& Get() {
-    static const SmallPrimes primes;
-    return primes;
-  }
-  /// REQUIRES: n is odd and below kLimit.
-  bool Contains(std::uint64_t n) const {
-    return (composite_[n / kNumbersPerWord] >> (n / 2 % 64) & 1U) == 0;
-  }
-
- private:
-  static constexpr std::uint64_t kNumbersPerWord = 128;
-
-  SmallPrimes() : composite_(kLimit / kNumbersPerWord) {
-    Strike(1);
-    for (std::uint64_t n = 3; n * n < kLimit; n += 2) {
-      if (!Contains(n)) continue;
-      for (std::uint64_t multiple = n * n; multiple < kLimit; multiple += 2 * n) Strike(multiple);
-    }
-  }
-  void Strike(std::uint64_t n) {
-    composite_[n / kNumbersPerWord] |= std::uint64_t{1} << (n / 2 % 64);
-  }
-
-  std::vector<std::uint64_t> composite_;
-};
 
 /// Arithmetic modulo an odd n, on numbers that stand for themselves times 2^64: a product takes
 /// three multiplications and no division (Montgomery: Modular multiplication without trial
@@ -124,8 +93,8 @@ std::string Shown(std::string_view text) {
 }  // namespace
 
 bool IsPrime(std::uint64_t n) {
-  if (n % 2 == 0) return n == 2;
   if (n < SmallPrimes::kLimit) return SmallPrimes::Get().Contains(n);
+  if (n % 2 == 0) return false;
   for (const std::uint64_t divisor : kDivisors) {
     if (n % divisor == 0) return false;
   }

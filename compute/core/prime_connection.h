@@ -66,6 +66,7 @@ class PrimeConnection {
   bool awaits_pause() const { return !framed_ && line_bytes_ > 0; }
 
  private:
+  std::string_view TakePlainLines(std::string_view bytes, PrimeAnswers* answers);
   std::string_view TakeLines(std::string_view bytes, PrimeAnswers* answers);
   void KeepPart(std::string_view bytes);
   void EndPart(std::string_view newline, PrimeAnswers* answers);

@@ -14,6 +14,9 @@
 namespace ds::compute::zmq {
 namespace {
 
+/// Subscriptions of one peer that wait to be read. Behind them its connection waits.
+constexpr int kSubscriptionsQueued = 64;
+
 absl::Status ZmqError(std::string_view what, const ::zmq::error_t& error) {
   return Unavailable(fmt::format("{}: {}", what, error.what()));
 }
@@ -74,7 +77,10 @@ absl::StatusOr<Socket> Socket::Create(ZmqContext* context, Type type, const Opti
     socket.set(::zmq::sockopt::linger,
                static_cast<int>(options.linger / std::chrono::milliseconds(1)));
     socket.set(::zmq::sockopt::sndhwm, options.queue_max);
-    socket.set(::zmq::sockopt::rcvhwm, options.queue_max);
+    // What an XPUB socket receives are subscriptions, and it takes in all that its queues hold at
+    // once, for as long as they are filled up behind it: with short ones that ends.
+    socket.set(::zmq::sockopt::rcvhwm,
+               type == Type::kXpub ? kSubscriptionsQueued : options.queue_max);
     socket.set(::zmq::sockopt::maxmsgsize, options.message_bytes_max);
     socket.set(::zmq::sockopt::reconnect_ivl, 50);
     socket.set(::zmq::sockopt::reconnect_ivl_max, 500);

@@ -357,12 +357,17 @@ class Text(unittest.TestCase):
 class Systems(unittest.TestCase):
     """What holds for the tables of every system."""
 
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()  # a table may build a peer there
+        self.addCleanup(folder.cleanup)
+        self.nowhere = pathlib.Path(folder.name)
+
     def test_rows_have_names_controls_and_a_quick_one(self):
         for name in run.known_systems():
             with self.subTest(name):
                 module = __import__(f"{name}.table", fromlist=["system"])
                 for quick in (False, True):
-                    system = module.system(BENCH / "nowhere", BENCH / "nowhere", quick)
+                    system = module.system(self.nowhere, self.nowhere, quick)
                     rows = [(t, r) for t in system.tables for r in t.rows]
                     keys = [table.key(r) for table, r in rows]
                     self.assertEqual(len(keys), len(set(keys)))
@@ -385,7 +390,7 @@ class Systems(unittest.TestCase):
             module = __import__(f"{name}.table", fromlist=["system"])
             for mode in ("full", "quick"):
                 with self.subTest(name, mode=mode):
-                    system = module.system(BENCH / "nowhere", BENCH / "nowhere", mode == "quick")
+                    system = module.system(self.nowhere, self.nowhere, mode == "quick")
                     rows = [r for _, r in system.rows(mode == "quick")]
                     time = run.MINUTES[mode] * 60 - run.RESERVE_SECONDS
                     seconds = budget.seconds_per_measurement(rows, run.PAIRS[mode], time)

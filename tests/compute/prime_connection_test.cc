@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "common/base/parse.h"
+#include "common/base/rng.h"
 #include "tests/compute/vectors.h"
 
 namespace ds::compute {
@@ -158,6 +160,30 @@ TEST(PrimeConnectionTest, ALineMayBeSplitWithAnyPauseOnceTheConnectionIsFramed) 
   EXPECT_EQ(peer.Send("81"), "");
   EXPECT_EQ(peer.Wait(1min), "");
   EXPECT_EQ(peer.Send("\n"), "is prime\n");
+}
+
+TEST(PrimeConnectionTest, LinesAreAnsweredAlikeHoweverManyComeAtOnce) {
+  Rng rng(1);
+  for (int round = 0; round < 300; ++round) {
+    std::string lines;
+    std::string answers;
+    Peer by_byte;
+    for (int i = 0; i < 40; ++i) {
+      std::string line(rng.Below(21), '0');  // digits of all lengths, and what no SWAR must swallow
+      for (char& digit : line) digit = static_cast<char>('0' + rng.Below(10));
+      if (!line.empty() && rng.Below(4) == 0) {
+        line[rng.Below(line.size())] = static_cast<char>(rng.Below(256));
+      }
+      line += '\n';
+      for (const char byte : line) answers += by_byte.Send({&byte, 1});
+      lines += line;
+    }
+    Peer at_once;
+    ASSERT_EQ(at_once.Send(lines), answers) << EscapeBytes(lines);
+    EXPECT_EQ(at_once.answers().primes, by_byte.answers().primes);
+    EXPECT_EQ(at_once.answers().composites, by_byte.answers().composites);
+    EXPECT_EQ(at_once.answers().errors, by_byte.answers().errors);
+  }
 }
 
 TEST(PrimeConnectionTest, TheFirstLineFeedFramesWhateverStandsBeforeIt) {

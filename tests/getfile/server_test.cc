@@ -35,7 +35,7 @@ constexpr std::uint64_t kMiB = 1U << 20U;
 /// A server of one worker in this process, so that a test can look at both ends of a connection.
 class SendBufferTest : public ::testing::Test {
  protected:
-  static constexpr std::uint64_t kTotal = 16 * kMiB;
+  static constexpr std::uint64_t kTotal = 64 * kMiB;
 
   SendBufferTest() {
     CHECK(std::signal(SIGPIPE, SIG_IGN) != SIG_ERR);  // as every daemon does
@@ -112,7 +112,7 @@ TEST_F(SendBufferTest, PeersThatStopReadingAreShrunkOnceTheBudgetIsTight) {
     for (const RawPeer& peer : peers) sum += Queued(peer);
     return sum;
   };
-  while (queued() <= kTotal / 2 - 3 * kMiB) {
+  while (queued() <= kTotal / 2 - 2 * SendBudget::kAllowanceMax) {
     ASSERT_LT(peers.size(), 64U) << "the budget does not fill: " << queued();
     peers.push_back(Ask());
     ASSERT_TRUE(Eventually(kDeadline, "a peer that reads has a large allowance", [&] {
