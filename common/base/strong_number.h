@@ -20,7 +20,10 @@ class StrongNumber {
 
   constexpr std::uint64_t value() const { return value_; }
 
-  friend constexpr auto operator<=>(const StrongNumber&, const StrongNumber&) = default;
+  friend constexpr bool operator==(StrongNumber, StrongNumber) = default;
+  friend constexpr std::strong_ordering operator<=>(StrongNumber a, StrongNumber b) {
+    return a.value_ <=> b.value_;
+  }
 
   StrongNumber& operator++() {
     ++value_;

@@ -267,8 +267,16 @@ class Node::Impl {
 
   // Output.
   template <typename Body>
+  void AddMessage(NodeId to, Term term, Body body, std::uint64_t after_batch) {
+    Envelope& envelope = output_.messages.emplace_back();
+    envelope.to = to;
+    envelope.message.term = term;
+    envelope.message.body.template emplace<Body>(std::move(body));
+    envelope.after_batch = after_batch;
+  }
+  template <typename Body>
   void Send(NodeId to, Body body, std::uint64_t after_batch = 0) {
-    output_.messages.push_back({to, {term_, std::move(body)}, after_batch});
+    AddMessage(to, term_, std::move(body), after_batch);
   }
   template <typename Body>
   void SendDurable(NodeId to, Body body, LogIndex index);
@@ -441,8 +449,7 @@ void Node::Impl::AskForTrialVotes(PreCandidateRole& trial) {
   for (const NodeId peer : OtherVoters()) {
     if (const auto vote = trial.votes.find(peer); vote != trial.votes.end() && vote->second)
       continue;
-    output_.messages.push_back(
-        {peer, {term_ + 1, VoteRequest{.pre = true, .last = log_.last()}}, 0});
+    AddMessage(peer, term_ + 1, VoteRequest{.pre = true, .last = log_.last()}, 0);
   }
 }
 
@@ -685,7 +692,7 @@ void Node::Impl::HandlePreVote(NodeId from, Term term, const VoteRequest& reques
     // Time for the other's real election, once: it binds nobody, so it must not go on for ever.
     if (!std::exchange(follower->gave_way, true)) election_at_ += options_.heartbeat_ticks;
   }
-  output_.messages.push_back({from, {term, VoteResponse{.pre = true, .granted = true}}, 0});
+  AddMessage(from, term, VoteResponse{.pre = true, .granted = true}, 0);
 }
 
 void Node::Impl::Handle(NodeId from, Term term, const VoteResponse& response) {

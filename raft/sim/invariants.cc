@@ -257,6 +257,12 @@ void Invariants::CheckCommitted(const View& view, Member* member) {
     }
   }
   if (view.committed > known) {
+    // Counting replicas commits entries of the leader's own term alone, since another leader may
+    // still replace the others (§5.4.2, Figure 8).
+    if (view.role == Node::Role::kLeader && member->log.At(view.committed)->term != view.term) {
+      Violate("commit rule", "node {} leads term {} and commits entry {}, of an earlier term",
+              view.id, view.term, Text({member->log.At(view.committed)->term, view.committed}));
+    }
     CheckDurable(view, view.committed);
     if (member->log.base > known) {
       Violate("state machine safety", "node {} has a snapshot up to {}, and only {} are committed",

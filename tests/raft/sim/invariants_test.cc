@@ -202,6 +202,16 @@ TEST_F(InvariantsTest, CommittingWhatAMajorityHasNotWrittenViolatesDurability) {
   EXPECT_THAT(invariants_.violation(), Optional(StartsWith("durability")));
 }
 
+TEST_F(InvariantsTest, CommittingAnEntryOfAnEarlierTermViolatesTheCommitRule) {
+  Follow(0, 1);
+  Write(0, {.entries = {Command(1, 1)}});
+  Follow(1, 1);
+  Write(1, {.entries = {Command(1, 1)}});
+  Lead(0, 2);
+  Commit(0, 1);
+  EXPECT_THAT(invariants_.violation(), Optional(StartsWith("commit rule")));
+}
+
 TEST_F(InvariantsTest, AVoteBeforeItIsDurableViolatesDurability) {
   views_[1].term = Term(1);
   Take(1, {.hard_state = HardState{Term(1), NodeId(0)}});

@@ -1,0 +1,113 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/harness/run_tool.h"
+
+namespace ds::raft {
+namespace {
+
+using nlohmann::json;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::RunTool;
+using testing::ToolResult;
+
+ToolResult RaftSim(std::vector<std::string> arguments) {
+  return RunTool("raft-sim", std::move(arguments), {.timeout = std::chrono::seconds(120)});
+}
+
+TEST(RaftSimTest, ACleanRunPrintsItsTotalsAndExitsWithZero) {
+  const ToolResult result = RaftSim({"--seeds", "60", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.out << result.err;
+  const json report = json::parse(result.out);
+  EXPECT_EQ(report["runs"], 60);
+  EXPECT_TRUE(report["clean"]);
+  EXPECT_THAT(report["shortcomings"], IsEmpty());
+  EXPECT_GE(report["totals"]["operations"], 60 * 500);
+  for (const auto& [name, count] : report["totals"].items()) {
+    if (name != "not_judged" && name != "not_executed") {
+      EXPECT_GT(count, 0) << name;
+    }
+  }
+}
+
+TEST(RaftSimTest, OneSeedIsByteIdenticalWhenItIsRunAgain) {
+  const std::vector<std::string> arguments = {"--first-seed", "7", "--trace"};
+  const ToolResult first = RaftSim(arguments);
+  EXPECT_EQ(first.exit_code, 0);
+  EXPECT_THAT(first.out, HasSubstr("seed 7: clean"));
+  EXPECT_EQ(first.out, RaftSim(arguments).out);
+}
+
+TEST(RaftSimTest, TheNumberOfJobsDoesNotChangeTheOutput) {
+  const ToolResult one = RaftSim({"--seeds", "6", "--jobs", "1", "--json"});
+  EXPECT_EQ(one.out, RaftSim({"--seeds", "6", "--jobs", "3", "--json"}).out);
+}
+
+TEST(RaftSimTest, ATotalThatIsZeroThoughItsFaultIsOnFailsTheRun) {
+  // In a second of virtual time without a leader change nothing is torn.
+  const ToolResult result =
+      RaftSim({"--seeds", "1", "--seconds", "1", "--operations", "1", "--faults", "power-loss"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.out, HasSubstr("\"torn_tails\" is zero"));
+}
+
+TEST(RaftSimTest, APlantedBugIsFoundAndReplays) {
+  const ToolResult found = RaftSim({"--seeds", "20", "--planted", "ack-before-durable", "--json"});
+  EXPECT_EQ(found.exit_code, 1);
+  const json report = json::parse(found.out);
+  ASSERT_TRUE(report.contains("finding"));
+  EXPECT_THAT(report["finding"]["violation"].get<std::string>(), HasSubstr("durability"));
+  const std::string again = report["finding"]["again"];
+  EXPECT_THAT(again, HasSubstr("--planted ack-before-durable --trace"));
+
+  const std::string seed = std::to_string(report["finding"]["seed"].get<std::uint64_t>());
+  const ToolResult replay =
+      RaftSim({"--first-seed", seed, "--planted", "ack-before-durable", "--trace"});
+  EXPECT_EQ(replay.exit_code, 1);
+  EXPECT_THAT(replay.out, HasSubstr("FAILED: durability"));
+
+  const ToolResult text = RaftSim({"--seeds", "20", "--planted", "ack-before-durable"});
+  EXPECT_THAT(text.out, HasSubstr("the planted bug ack-before-durable was found"));
+  EXPECT_THAT(text.out, HasSubstr("again: raft-sim --first-seed"));
+}
+
+TEST(RaftSimTest, WrongCommandLinesAreUsageErrors) {
+  const std::vector<std::vector<std::string>> wrong = {
+      {"--faults", "quake"}, {"--planted", "nothing"}, {"--nodes", "0"},
+      {"--seeds", "0"},      {"--seconds", "0"},       {"--unknown"},
+      {"--svg", "x.svg"},    {"--seeds", "-1"},
+  };
+  for (const auto& arguments : wrong) {
+    const ToolResult result = RaftSim(arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments[0];
+    EXPECT_THAT(result.err, HasSubstr("raft-sim: "));
+    EXPECT_EQ(result.out, "");
+  }
+}
+
+TEST(RaftSimTest, HelpNamesFaultsAndBugs) {
+  const ToolResult result = RaftSim({"--help"});
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* name : {"power-loss", "vote-twice", "--figure16", "--first-seed"}) {
+    EXPECT_THAT(result.out, HasSubstr(name));
+  }
+}
+
+TEST(RaftSimTest, Figure16IsPrintedBesideThePapersFigures) {
+  const ToolResult result = RaftSim({"--figure16", "--trials", "20"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, HasSubstr("/ 287"));
+  EXPECT_THAT(result.out, HasSubstr("12-24 ms"));
+  const ToolResult fails = RaftSim({"--figure16", "--trials", "2", "--svg", "/nowhere/x.svg"});
+  EXPECT_EQ(fails.exit_code, 1);
+  EXPECT_THAT(fails.err, HasSubstr("/nowhere/x.svg"));
+}
+
+}  // namespace
+}  // namespace ds::raft

@@ -1,0 +1,121 @@
+#include "raft/sim/simulation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <ostream>
+#include <string>
+
+#include "raft/sim/exploration.h"
+
+namespace ds::raft {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+ExplorationOptions Seeds(std::uint64_t first, std::uint64_t seeds) {
+  ExplorationOptions options;
+  options.first_seed = first;
+  options.seeds = seeds;
+  options.jobs = 2;
+  options.reduction_runs = 30;
+  return options;
+}
+
+TEST(SimulationTest, ASliceOfSeedsWithAllFaultsIsClean) {
+  const ExplorationOptions options = Seeds(1, 60);
+  const ExplorationResult result = ExploreSeeds(options);
+  ASSERT_FALSE(result.finding) << "seed " << result.finding->seed << ": "
+                               << result.finding->violation;
+  EXPECT_EQ(result.runs, 60U);
+  EXPECT_THAT(Shortcomings(result, options.simulation.faults), IsEmpty());
+  EXPECT_GE(result.totals[Total::kOperations], 60 * options.simulation.operations);
+}
+
+TEST(SimulationTest, WithoutFaultsEverythingSucceedsUnderTheFirstLeader) {
+  ExplorationOptions options = Seeds(1, 6);
+  options.simulation.faults = {};
+  const ExplorationResult result = ExploreSeeds(options);
+  ASSERT_FALSE(result.finding) << result.finding->violation;
+  EXPECT_EQ(result.totals[Total::kSucceeded], result.totals[Total::kOperations]);
+  EXPECT_EQ(result.totals[Total::kElections], 6U);
+  EXPECT_EQ(result.totals[Total::kRestarts], 0U);
+}
+
+TEST(SimulationTest, EachNumberOfMembersIsClean) {
+  for (const std::uint64_t nodes : {1, 2, 3, 4, 7}) {
+    ExplorationOptions options = Seeds(1, 6);
+    options.simulation.nodes = nodes;
+    const ExplorationResult result = ExploreSeeds(options);
+    EXPECT_FALSE(result.finding) << nodes << " members, seed " << result.finding->seed << ": "
+                                 << result.finding->violation;
+  }
+}
+
+TEST(SimulationTest, ASeedTwiceGivesEqualRuns) {
+  const SimulationOptions options;
+  for (const std::uint64_t seed : {3, 4}) {
+    const std::vector<Fault> faults = FaultsOf(options, seed);
+    const SimulationResult first = Simulate(options, seed, faults);
+    EXPECT_EQ(first, Simulate(options, seed, faults));
+    EXPECT_NE(first.digest, Simulate(options, seed + 10, FaultsOf(options, seed + 10)).digest);
+  }
+}
+
+TEST(SimulationTest, ThePrintedTraceDoesNotChangeTheRun) {
+  const SimulationOptions options;
+  const std::vector<Fault> faults = FaultsOf(options, 5);
+  std::uint64_t lines = 0;
+  const SimulationResult printed =
+      Simulate(options, 5, faults, [&lines](const std::string&) { ++lines; });
+  EXPECT_EQ(printed, Simulate(options, 5, faults));
+  EXPECT_GT(lines, 1000U);
+}
+
+TEST(SimulationTest, TheNumberOfThreadsDoesNotChangeTheResult) {
+  ExplorationOptions options = Seeds(1, 8);
+  options.jobs = 1;
+  const ExplorationResult one = ExploreSeeds(options);
+  options.jobs = 3;
+  const ExplorationResult three = ExploreSeeds(options);
+  EXPECT_EQ(one.totals, three.totals);
+  EXPECT_EQ(one.digest, three.digest);
+}
+
+/// A bug and seeds of which one finds it, from a search over the first 2000.
+struct Planted {
+  PlantedBug bug;
+  std::uint64_t first_seed;
+  std::uint64_t seeds;
+};
+void PrintTo(const Planted& planted, std::ostream* out) { *out << Name(planted.bug); }
+
+class PlantedBugTest : public ::testing::TestWithParam<Planted> {};
+
+TEST_P(PlantedBugTest, IsFoundAndTheSameSeedsAreCleanWithoutIt) {
+  ExplorationOptions options = Seeds(GetParam().first_seed, GetParam().seeds);
+  const ExplorationResult clean = ExploreSeeds(options);
+  EXPECT_FALSE(clean.finding) << clean.finding->violation;
+  options.simulation.planted_bug = GetParam().bug;
+  const ExplorationResult result = ExploreSeeds(options);
+  ASSERT_TRUE(result.finding);
+  EXPECT_THAT(result.finding->violation, HasSubstr("FAILED: "));
+  EXPECT_LE(result.finding->faults.size(), result.finding->faults_before);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PlantedBugTest,
+                         ::testing::Values(Planted{PlantedBug::kVoteTwice, 2, 3},
+                                           Planted{PlantedBug::kCommitOldTerm, 1, 12},
+                                           Planted{PlantedBug::kForgetVote, 1, 2},
+                                           Planted{PlantedBug::kLeaseAfterPause, 50, 3},
+                                           Planted{PlantedBug::kRefusedIsDead, 212, 3},
+                                           Planted{PlantedBug::kChangeWithoutNoop, 5, 3},
+                                           Planted{PlantedBug::kTruncateCommitted, 5, 3},
+                                           Planted{PlantedBug::kSnapshotForgetsConfiguration, 1, 2},
+                                           Planted{PlantedBug::kReadWithoutRound, 27, 3},
+                                           Planted{PlantedBug::kAckBeforeDurable, 1, 2}));
+
+}  // namespace
+}  // namespace ds::raft
