@@ -85,14 +85,10 @@ class Trial {
     std::unique_ptr<Rng> rng;
     std::unique_ptr<Node> node;
     TimePoint ticked;
-    TimePoint durable_at;  ///< all that was given to its disk
     std::optional<sim::Scheduler::EventId> timer;
   };
 
-  Duration OneWay() { return scheduler_.rng().Between(microseconds(100), microseconds(500)); }
-  Duration DiskTime() {
-    return scheduler_.rng().Between(microseconds(13'000), microseconds(16'000));
-  }
+  Duration OneWay() { return scheduler_.rng().Between(microseconds(6500), microseconds(8500)); }
   static Message Heartbeat(std::uint64_t member) {
     const LogIndex last(member <= 2 ? 2 : 1);
     return {Term(1), AppendRequest{.previous = {Term(1), last}, .committed = LogIndex(1)}};
@@ -112,22 +108,11 @@ class Trial {
     MemberOf& member = members_[id];
     while (member.node->HasOutput()) {
       const Output output = member.node->TakeOutput();
-      if (output.batch != 0) {
-        // Writes that are under way together share the disk's time (group commit).
-        member.durable_at = std::max(member.durable_at, scheduler_.now() + DiskTime());
-        scheduler_.At(member.durable_at, [this, id, batch = output.batch] {
-          BringTime(id);
-          members_[id].node->Persisted(batch);
-          Work(id);
-        });
-      }
+      if (output.batch != 0) member.node->Persisted(output.batch);
       for (const Envelope& envelope : output.messages) {
         const std::uint64_t to = envelope.to.value();
         if (to == 0 || leader_at_) continue;
-        const TimePoint sent = envelope.after_batch == 0
-                                   ? scheduler_.now()
-                                   : std::max(member.durable_at, scheduler_.now());
-        scheduler_.At(sent + OneWay(), [this, id, to, message = envelope.message] {
+        scheduler_.After(OneWay(), [this, id, to, message = envelope.message] {
           Hear(to, NodeId(id), message);
         });
       }

@@ -14,13 +14,14 @@ namespace ds::raft {
 /// of five has no leader after its leader crashed, by the range of the election timer.
 ///
 /// The model, all of it as §9.3 states:
-///   - the broadcast time is about 15 ms, and it is the storage's (§5.6: the receiver of an RPC
-///     must make it durable): each way over the network takes 0.1 to 0.5 ms, each write 13 to 16;
+///   - an RPC and its answer take about the broadcast time of 15 ms: each way 6.5 to 8.5 ms, drawn
+///     for each message. (The paper does not say how much of it was the network's. The longer a
+///     vote request is under way, the more votes are split: this is the harsh end.)
 ///   - the leader broadcasts a heartbeat, which sets all timers at about the same time, and crashes
 ///     uniformly within its heartbeat interval, which is half of the shortest timeout;
 ///   - logs differ in length, so that some cannot win: of the four that are left, two have the last
 ///     entry and two do not;
-///   - timers are drawn anew for each election; no PreVote, no CheckQuorum.
+///   - timers are drawn anew for each election; no PreVote, no CheckQuorum; disks cost no time.
 /// Nothing is fitted. Deterministic: a function of ranges, trials and seed.
 struct Figure16Options {
   std::uint64_t trials = 1000;
