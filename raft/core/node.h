@@ -84,39 +84,39 @@ struct Event {
 
 /// Effects, to be executed in the order of the fields.
 struct Output {
-  std::vector<Event> events;
+  std::vector<Event> events = {};
 
   /// 1. Envelopes with after_batch 0 are sent first: nothing they say depends on this member's
   /// disk. The others of this output wait in the embedder's hands until their batch is durable.
-  std::vector<Envelope> messages;
+  std::vector<Envelope> messages = {};
 
   /// 2. What becomes durable, as batch `batch` (0: nothing to write). Batches become durable in
   /// their order; Node::Persisted(batch) is called after. More output may be taken meanwhile.
   std::uint64_t batch = 0;
-  std::optional<HardState> hard_state;  ///< before the entries
+  std::optional<HardState> hard_state = {};  ///< before the entries
   /// A part of a snapshot that is being received: to be written at `offset`; offset 0 begins anew.
   struct ReceivedPart {
-    SnapshotMeta meta;
+    SnapshotMeta meta = {};
     std::uint64_t offset = 0;
-    std::string data;
+    std::string data = {};
   };
-  std::optional<ReceivedPart> snapshot_part;
+  std::optional<ReceivedPart> snapshot_part = {};
   /// The received parts are whole: this snapshot replaces the state machine's state and the log
   /// (entries behind it are in `entries` again if they are still good). Comes with the last part.
-  std::optional<SnapshotMeta> install;
+  std::optional<SnapshotMeta> install = {};
   /// Replace all entries from the first one's index on (after `install`).
-  std::vector<EntryPtr> entries;
+  std::vector<EntryPtr> entries = {};
 
   /// 3. Committed, and durable here: to be applied in this order. Each is given once.
-  std::vector<EntryPtr> committed;
+  std::vector<EntryPtr> committed = {};
 
   /// 4. After `committed` has been applied. The state machine may be read now; none: the read has
   /// failed (it was never executed) and may be tried again, at `Node::leader()` or here.
   struct Read {
     ReadId id = 0;
-    std::optional<LogIndex> index;  ///< what has been applied includes it
+    std::optional<LogIndex> index = {};  ///< what has been applied includes it
   };
-  std::vector<Read> reads;
+  std::vector<Read> reads = {};
 
   bool empty() const;
 };

@@ -41,7 +41,7 @@ class Trial {
     Configuration configuration;
     for (std::uint64_t i = 0; i < kMembers; ++i) {
       configuration.voters.insert(NodeId(i));
-      configuration.contexts[NodeId(i)] = "n";
+      configuration.contexts.emplace(NodeId(i), "n");
     }
     members_.resize(kMembers);
     begin_ = scheduler_.now();
@@ -66,7 +66,7 @@ class Trial {
     // The leader's last heartbeat reaches each when it does; then it crashes within the interval.
     const Duration interval = milliseconds(range.min_ms) / 2;
     for (std::uint64_t i = 1; i < kMembers; ++i) {
-      scheduler_.After(OneWay(), [this, i] { Hear(i, NodeId(0), Heartbeat(i)); });
+      scheduler_.After(RequestDelay(), [this, i] { Hear(i, NodeId(0), Heartbeat(i)); });
       Work(i);
     }
     crash_ = begin_ + scheduler_.rng().Between(Duration::zero(), interval);
@@ -88,7 +88,9 @@ class Trial {
     std::optional<sim::Scheduler::EventId> timer;
   };
 
-  Duration OneWay() { return scheduler_.rng().Between(microseconds(6500), microseconds(8500)); }
+  /// Until a request is acted on, and from there until its answer is: together the broadcast time.
+  Duration RequestDelay() { return scheduler_.rng().Between(milliseconds(2), milliseconds(3)); }
+  Duration AnswerDelay() { return scheduler_.rng().Between(milliseconds(12), milliseconds(13)); }
   static Message Heartbeat(std::uint64_t member) {
     const LogIndex last(member <= 2 ? 2 : 1);
     return {Term(1), AppendRequest{.previous = {Term(1), last}, .committed = LogIndex(1)}};
@@ -112,9 +114,11 @@ class Trial {
       for (const Envelope& envelope : output.messages) {
         const std::uint64_t to = envelope.to.value();
         if (to == 0 || leader_at_) continue;
-        scheduler_.After(OneWay(), [this, id, to, message = envelope.message] {
-          Hear(to, NodeId(id), message);
-        });
+        const bool request = std::holds_alternative<VoteRequest>(envelope.message.body) ||
+                             std::holds_alternative<AppendRequest>(envelope.message.body);
+        scheduler_.After(
+            request ? RequestDelay() : AnswerDelay(),
+            [this, id, to, message = envelope.message] { Hear(to, NodeId(id), message); });
       }
       for (const Event& event : output.events) {
         if (event.kind == Event::Kind::kLeader && !leader_at_) leader_at_ = scheduler_.now();

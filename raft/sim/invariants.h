@@ -25,12 +25,12 @@ class Invariants {
  public:
   /// What can be seen of a member after a step.
   struct View {
-    NodeId id;
+    NodeId id = {};
     Node::Role role = Node::Role::kFollower;
-    Term term;
-    std::optional<NodeId> vote;
-    LogIndex committed;
-    LogPosition last;
+    Term term = {};
+    std::optional<NodeId> vote = {};
+    LogIndex committed = {};
+    LogPosition last = {};
     const Configuration* configuration = nullptr;
   };
   static View Of(const Node& node);

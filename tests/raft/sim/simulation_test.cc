@@ -45,7 +45,7 @@ TEST(SimulationTest, WithoutFaultsEverythingSucceedsUnderTheFirstLeader) {
 }
 
 TEST(SimulationTest, EachNumberOfMembersIsClean) {
-  for (const std::uint64_t nodes : {1, 2, 3, 4, 7}) {
+  for (const std::uint64_t nodes : {1U, 2U, 3U, 4U, 7U}) {
     ExplorationOptions options = Seeds(1, 6);
     options.simulation.nodes = nodes;
     const ExplorationResult result = ExploreSeeds(options);
@@ -56,7 +56,7 @@ TEST(SimulationTest, EachNumberOfMembersIsClean) {
 
 TEST(SimulationTest, ASeedTwiceGivesEqualRuns) {
   const SimulationOptions options;
-  for (const std::uint64_t seed : {3, 4}) {
+  for (const std::uint64_t seed : {3U, 4U}) {
     const std::vector<Fault> faults = FaultsOf(options, seed);
     const SimulationResult first = Simulate(options, seed, faults);
     EXPECT_EQ(first, Simulate(options, seed, faults));
