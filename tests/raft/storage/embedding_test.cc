@@ -180,7 +180,7 @@ TEST(Embedding, TheReadmeHasThisExample) {
     return text.str();
   };
   const std::string readme = text_of("raft/README.md");
-  const std::string here = text_of("tests/raft/core/embedding_test.cc");
+  const std::string here = text_of("tests/raft/storage/embedding_test.cc");
   const std::string fence = "```cpp\n";
   const std::size_t begin = readme.find(fence);
   ASSERT_NE(begin, std::string::npos);
