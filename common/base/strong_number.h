@@ -10,8 +10,8 @@
 
 namespace ds {
 
-/// A 64-bit number that is of one kind alone, named by the type Tag: terms and log indexes cannot be
-/// taken for each other. Begins at 0.
+/// A 64-bit number that is of one kind alone, named by the type Tag: terms and log indexes cannot
+/// be taken for each other. Begins at 0.
 template <typename Tag>
 class StrongNumber {
  public:

@@ -175,6 +175,10 @@ absl::Status AppendLog::Read(std::uint64_t segment, bool last, const Replay& rep
     }
     RETURN_IF_ERROR(disk_.Remove(name));
     ++recovery_.removed_files;
+    // What was opened for reading alone is the last one now, and may be appended to.
+    if (!segments_.empty()) {
+      ASSIGN_OR_RETURN(file_, disk_.OpenFile(NameOf(segments_.back()), Disk::Open::kExisting));
+    }
     return absl::OkStatus();
   }
   if (*version != kVersion) {

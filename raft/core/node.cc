@@ -17,6 +17,8 @@ constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
 // Far above what can be reached, far below where adding to it could wrap.
 constexpr Term kTermMax(1ULL << 62);
 constexpr LogIndex kIndexMax(1ULL << 62);
+// A snapshot's transfer is over when no part was taken for so many times the retry.
+constexpr std::uint64_t kTransferRetries = 4;
 // One Output has not much more than this of committed data; the rest follows in the next.
 constexpr std::uint64_t kCommittedBytesMax = 4 << 20;
 // An entry counts at least so much against uncommitted_bytes_max.
@@ -78,14 +80,18 @@ struct FollowerRole {
 struct PreCandidateRole {
   std::map<NodeId, bool> votes;
   std::uint64_t ask_again = 0;  // tick
+  bool first = true;            // no trial of the same search for a leader has failed before
 };
 struct CandidateRole {
   std::map<NodeId, bool> votes;
+  std::uint64_t ask_again = 0;  // tick
+  bool transfer = false;        // its leader told it to
 };
 // Reads that wait for an answer of a quorum to `round`.
 struct ReadRound {
   std::uint64_t round = 0;
   LogIndex index;
+  std::uint64_t deadline = 0;
   std::vector<ReadId> own;
   std::vector<std::pair<NodeId, std::uint64_t>> forwarded;  // asker and its batch
 };
@@ -94,8 +100,16 @@ struct Transfer {
   std::uint64_t deadline = 0;
   bool told = false;
 };
+// The configuration at `index` is committed without some that were followers before.
+struct Leaving {
+  LogIndex index;
+  std::uint64_t round = 0;  // requests of it and later ones say that it is committed
+  std::uint64_t deadline = 0;
+};
 struct LeaderRole {
+  // Members of the configuration in use, and who is leaving: they are counted nowhere.
   std::map<NodeId, Progress> followers;
+  std::optional<Leaving> leaving;
   LogIndex noop;                        // first entry of the term
   std::uint64_t uncommitted_bytes = 0;  // of entries in (committed, last]
   std::uint64_t heartbeat_at = 0;       // tick
@@ -157,6 +171,7 @@ class Node::Impl {
   void Compact(const SnapshotMeta& meta, LogIndex keep_after);
   SnapshotMeta SnapshotHere() const;
   void SnapshotUnavailable(NodeId peer);
+  bool SnapshotInTransfer() const;
   bool HasOutput() const;
   Output TakeOutput();
 
@@ -186,18 +201,19 @@ class Node::Impl {
 
   // Role changes and elections.
   void BecomeFollower(Term term, std::optional<NodeId> leader);
-  void BecomePreCandidate();
+  void BecomePreCandidate(bool first);
   void BecomeCandidate(bool transfer);
   void BecomeLeader();
   void LeaveRole();
-  void StartElection();
+  void StartElection(bool first);
   void AskForTrialVotes(PreCandidateRole& trial);
-  void AskForVotes(bool transfer);
+  void AskForVotes(CandidateRole& candidate);
   std::vector<NodeId> OtherVoters() const;
   void CountElection();
   bool CanCampaign() const;
   bool HearsLeader() const;
   bool MayVoteFor(NodeId candidate) const;
+  std::uint64_t AskAgainTicks() const { return std::max(options_.heartbeat_ticks / 4, 1U); }
   void DrawElectionTimeout();
   void ResetElectionTimer() { election_at_ = now_ + election_timeout_; }
   bool TimerRuns() const;
@@ -244,6 +260,8 @@ class Node::Impl {
   void SendHeartbeat(NodeId to, LeaderRole& leader, Progress& progress);
   void SendSnapshotPart(NodeId to, LeaderRole& leader, Progress& progress);
   void SyncFollowers(LeaderRole& leader);
+  void DropLeavers(LeaderRole& leader);
+  void TellLeavers(LeaderRole& leader);
   Progress* NoteAnswer(LeaderRole& leader, NodeId from, std::uint64_t round, bool honours_lease);
   void MaybeCommit();
   void LeaderCommitted(LogIndex before);
@@ -254,6 +272,8 @@ class Node::Impl {
 
   // Reads.
   void FailRead(ReadId id);
+  void NoteReadDeadline();
+  void ExpireReads(LeaderRole& leader);
   void FailForwarded(FollowerRole& follower);
   void ExpireForwarded(FollowerRole& follower);
   void StartReads();
@@ -324,6 +344,7 @@ class Node::Impl {
   std::uint64_t install_batch_ = 0;
 
   std::vector<ReadId> new_reads_;                    // own, not asked for yet
+  std::uint64_t reads_deadline_ = 0;                 // of those, and of a leader's forwarded ones
   std::multimap<LogIndex, ReadId> confirmed_reads_;  // own, to be applied; index <= committed_
   std::vector<ReadId> failed_reads_;
   std::uint64_t reads_waiting_ = 0;  // all of this member and those forwarded to it
@@ -395,10 +416,11 @@ void Node::Impl::BecomeFollower(Term term, std::optional<NodeId> leader) {
 }
 
 // A trial whether an election could be won, that disturbs nobody (thesis §9.6).
-void Node::Impl::BecomePreCandidate() {
+void Node::Impl::BecomePreCandidate(bool first) {
   LeaveRole();
   PreCandidateRole& trial = role_.emplace<PreCandidateRole>();
   trial.votes.emplace(id_, true);
+  trial.first = first;
   ResetElectionTimer();
   AskForTrialVotes(trial);
   CountElection();
@@ -411,11 +433,12 @@ void Node::Impl::BecomeCandidate(bool transfer) {
   ++term_;
   vote_ = id_;
   hard_state_unsaved_ = true;
-  role_.emplace<CandidateRole>();
+  CandidateRole& candidate = role_.emplace<CandidateRole>();
+  candidate.transfer = transfer;
   ResetElectionTimer();
   Note(Event::Kind::kCandidate);
   Note(Event::Kind::kVoted, id_);
-  AskForVotes(transfer);
+  AskForVotes(candidate);
 }
 
 void Node::Impl::BecomeLeader() {
@@ -434,9 +457,9 @@ void Node::Impl::BecomeLeader() {
   BeginRound(leader);
 }
 
-void Node::Impl::StartElection() {
+void Node::Impl::StartElection(bool first) {
   if (options_.pre_vote) {
-    BecomePreCandidate();
+    BecomePreCandidate(first);
   } else {
     BecomeCandidate(false);
   }
@@ -445,7 +468,7 @@ void Node::Impl::StartElection() {
 // Those who have not granted yet: an answer may have been lost, and a refused trial may succeed
 // when more members miss the leader.
 void Node::Impl::AskForTrialVotes(PreCandidateRole& trial) {
-  trial.ask_again = now_ + std::max(options_.heartbeat_ticks / 4, 1U);
+  trial.ask_again = now_ + AskAgainTicks();
   for (const NodeId peer : OtherVoters()) {
     if (const auto vote = trial.votes.find(peer); vote != trial.votes.end() && vote->second)
       continue;
@@ -453,12 +476,14 @@ void Node::Impl::AskForTrialVotes(PreCandidateRole& trial) {
   }
 }
 
-// Not before term and own vote are durable: after a restart it must not ask again in this term,
-// with another log.
-void Node::Impl::AskForVotes(bool transfer) {
+// Those who have not answered. Not before term and own vote are durable: after a restart it must
+// not ask again in this term, with another log.
+void Node::Impl::AskForVotes(CandidateRole& candidate) {
+  candidate.ask_again = now_ + AskAgainTicks();
+  const std::uint64_t batch = AfterBatch(log_.last().index);
   for (const NodeId peer : OtherVoters()) {
-    Send(peer, VoteRequest{.transfer = transfer, .last = log_.last()},
-         AfterBatch(log_.last().index));
+    if (candidate.votes.contains(peer)) continue;
+    Send(peer, VoteRequest{.transfer = candidate.transfer, .last = log_.last()}, batch);
   }
 }
 
@@ -542,6 +567,14 @@ void Node::Impl::Tick(std::uint64_t ticks) {
   }
   auto* trial = std::get_if<PreCandidateRole>(&role_);
   if (trial != nullptr && now_ >= trial->ask_again) AskForTrialVotes(*trial);
+  auto* real = std::get_if<CandidateRole>(&role_);
+  if (real == nullptr || now_ < real->ask_again) return;
+  if (AfterBatch(log_.last().index) == 0) {
+    AskForVotes(*real);
+  } else {
+    // The first requests wait for the disk.
+    real->ask_again = now_ + AskAgainTicks();
+  }
 }
 
 void Node::Impl::ElectionTimerExpired() {
@@ -550,12 +583,13 @@ void Node::Impl::ElectionTimerExpired() {
     return;
   }
   const FollowerRole* follower = AsFollower();
+  const bool first = follower != nullptr;
   // A trial that fails is a failed election.
   if (follower == nullptr) DrawElectionTimeout();
   if (follower == nullptr || !follower->announced_dead) Note(Event::Kind::kLeaderDead, leader());
   BecomeFollower(term_, std::nullopt);
   ResetElectionTimer();
-  if (CanCampaign()) StartElection();
+  if (CanCampaign()) StartElection(first);
 }
 
 void Node::Impl::TickLeader(LeaderRole& leader, std::uint64_t ticks) {
@@ -565,6 +599,8 @@ void Node::Impl::TickLeader(LeaderRole& leader, std::uint64_t ticks) {
     return;
   }
   if (leader.transfer && now_ >= leader.transfer->deadline) leader.transfer.reset();
+  if (leader.leaving && now_ >= leader.leaving->deadline) DropLeavers(leader);
+  ExpireReads(leader);
   if (now_ >= leader.heartbeat_at) {
     for (auto& [id, progress] : leader.followers) {
       // Who has been silent is asked with an empty request first.
@@ -620,6 +656,9 @@ std::uint64_t Node::Impl::TicksToNext() const {
     at(leader->heartbeat_at);
     if (options_.check_quorum) at(leader->check_quorum_at);
     if (leader->transfer) at(leader->transfer->deadline);
+    if (leader->leaving) at(leader->leaving->deadline);
+    if (!leader->read_rounds.empty()) at(leader->read_rounds.front().deadline);
+    if (!(new_reads_.empty() && leader->forwarded.empty())) at(reads_deadline_);
     for (const auto& [id, progress] : leader->followers) {
       // What is due already is output that waits to be taken.
       if (const std::uint64_t due = SnapshotDue(*leader, progress); due > now_) at(due);
@@ -627,6 +666,7 @@ std::uint64_t Node::Impl::TicksToNext() const {
   } else if (TimerRuns()) {
     at(election_at_);
     if (const auto* trial = std::get_if<PreCandidateRole>(&role_)) at(trial->ask_again);
+    if (const auto* real = std::get_if<CandidateRole>(&role_)) at(real->ask_again);
   }
   if (const FollowerRole* follower = AsFollower();
       follower != nullptr && !follower->reads.empty()) {
@@ -646,7 +686,11 @@ void Node::Impl::Step(NodeId from, Message message) {
 // For all but requests of candidates and leaders, who may be members that this one does not know
 // yet. True if the message is of this term.
 bool Node::Impl::IsFromMember(NodeId from, Term term) {
-  if (!configuration().Contains(from)) return false;
+  if (!configuration().Contains(from)) {
+    // Who is leaving answers, but does not depose.
+    const LeaderRole* leader = AsLeader();
+    return leader != nullptr && leader->followers.contains(from) && term == term_;
+  }
   if (term > term_) BecomeFollower(term, std::nullopt);
   return term == term_;
 }
@@ -671,16 +715,19 @@ void Node::Impl::Handle(NodeId from, Term term, const VoteRequest& request) {
     vote_ = from;
     hard_state_unsaved_ = true;
     Note(Event::Kind::kVoted, from);
+    // Not when it is asked again: one that cannot win must not hold up the others for longer.
+    ResetElectionTimer();
   }
   if (AsFollower() == nullptr && AsLeader() == nullptr) BecomeFollower(term_, std::nullopt);
-  ResetElectionTimer();
   SendDurable(from, VoteResponse{.granted = true}, LogIndex());
 }
 
 void Node::Impl::HandlePreVote(NodeId from, Term term, const VoteRequest& request) {
   const bool new_term = term > term_ || (term == term_ && !leader() && MayVoteFor(from));
-  // Of two trials at once with equal logs one goes on, so that the real votes are not split.
-  const bool defeats = std::holds_alternative<PreCandidateRole>(role_) && CanCampaign() &&
+  // Of two trials at once with equal logs one goes on, so that the real votes are not split. But
+  // only once: who has failed may be one that nobody but the other hears.
+  const auto* trial = std::get_if<PreCandidateRole>(&role_);
+  const bool defeats = trial != nullptr && trial->first && CanCampaign() &&
                        request.last == log_.last() && id_ < from;
   const bool granted =
       new_term && !defeats && !HearsLeader() && NotOlder(request.last, log_.last());
@@ -814,6 +861,9 @@ void Node::Impl::Handle(NodeId from, Term term, const AppendResponse& response) 
     if (progress->state() == Progress::State::kSnapshot && match >= log_.base().index) {
       progress->LeaveSnapshot();
     }
+    const bool leaves = leader->leaving && !configuration().Contains(from) &&
+                        response.round >= leader->leaving->round && match >= leader->leaving->index;
+    if (leaves) leader->followers.erase(from);
     MaybeCommit();
     if ((leader = AsLeader()) != nullptr) MaybeOrderTransfer(*leader);
   } else {
@@ -870,7 +920,8 @@ void Node::Impl::Handle(NodeId from, Term term, SnapshotPart& part) {
 void Node::Impl::TakePart(NodeId from, SnapshotPart& part) {
   SnapshotPartResponse response{
       .last = part.meta.last, .round = part.round, .honours_lease = options_.lease_reads};
-  if (!receiving_ || receiving_->meta != part.meta) {
+  // Members' snapshots of one state need not have the same bytes: another leader's begins anew.
+  if (!receiving_ || receiving_->meta != part.meta || receiving_->term != term_) {
     // A late part of an older one does not end the newer one of the same leader.
     if (receiving_ && receiving_->term == term_ &&
         part.meta.last.index < receiving_->meta.last.index) {
@@ -878,7 +929,6 @@ void Node::Impl::TakePart(NodeId from, SnapshotPart& part) {
     }
     receiving_ = Receiving{.meta = part.meta, .term = term_};
   }
-  receiving_->term = term_;
   if (part.offset != receiving_->next_offset) {
     response.next_offset = receiving_->next_offset;
     Send(from, response);
@@ -924,15 +974,17 @@ void Node::Impl::Handle(NodeId from, Term term, const SnapshotPartResponse& resp
     leader = AsLeader();
   } else if (this_one && response.next_offset < progress->snapshot().bytes &&
              response.next_offset != progress->snapshot().offset) {
-    progress->snapshot().offset = response.next_offset;
-    progress->snapshot().wait_until = 0;
+    Progress::Snapshot& sent = progress->snapshot();
+    if (response.next_offset > sent.offset) sent.moved = now_;
+    sent.offset = response.next_offset;
+    sent.wait_until = 0;
   }
   if (leader != nullptr) ConfirmReads(*leader);
 }
 
 void Node::Impl::SendSnapshotPart(NodeId to, LeaderRole& leader, Progress& progress) {
   Progress::Snapshot& sent = progress.snapshot();
-  if (sent.last != snapshot_.last) progress.EnterSnapshot(snapshot_.last, snapshot_.bytes);
+  if (sent.last != snapshot_.last) progress.EnterSnapshot(snapshot_.last, snapshot_.bytes, now_);
   if (SnapshotDue(leader, progress) > now_) return;
   const std::uint64_t length = std::min(options_.snapshot_part_bytes, sent.bytes - sent.offset);
   sent.wait_until = now_ + options_.snapshot_retry_ticks;
@@ -948,8 +1000,9 @@ void Node::Impl::SendSnapshotPart(NodeId to, LeaderRole& leader, Progress& progr
 
 void Node::Impl::Compact(const SnapshotMeta& meta, LogIndex keep_after) {
   CHECK(keep_after <= meta.last.index && meta.last.index <= applied_);
-  // One that was installed meanwhile is newer.
-  if (meta.last.index < snapshot_.last.index) return;
+  // One that was installed meanwhile is newer, or the same and other bytes. Without a configuration
+  // it would be no use to anybody.
+  if (meta.last.index <= snapshot_.last.index || meta.configuration.voters.empty()) return;
   snapshot_ = meta;
   log_.Compact(keep_after);
   if (LeaderRole* leader = AsLeader()) leader->must_replicate = true;
@@ -973,6 +1026,21 @@ void Node::Impl::SnapshotUnavailable(NodeId peer) {
   Progress::Snapshot& sent = found->second.snapshot();
   sent.offset = 0;
   sent.wait_until = now_ + options_.snapshot_retry_ticks;
+}
+
+bool Node::Impl::SnapshotInTransfer() const {
+  const LeaderRole* leader = AsLeader();
+  if (leader == nullptr) return false;
+  std::uint64_t patience = kTransferRetries * options_.snapshot_retry_ticks;
+  if (const std::uint64_t rate = options_.snapshot_bytes_per_tick; rate != 0) {
+    patience += leader->followers.size() * (options_.snapshot_part_bytes / rate + 1);
+  }
+  return std::any_of(leader->followers.begin(), leader->followers.end(), [&](const auto& follower) {
+    const Progress& progress = follower.second;
+    return progress.state() == Progress::State::kSnapshot && IsActive(progress) &&
+           progress.snapshot().last == snapshot_.last &&
+           now_ - progress.snapshot().moved < patience;
+  });
 }
 
 // --- Leader: replication (§5.3, thesis §10.2) ---
@@ -1025,7 +1093,7 @@ void Node::Impl::SendEntries(NodeId to, LeaderRole& leader, Progress& progress) 
   const LogIndex before = progress.next() - 1;
   const std::optional<Term> term = log_.TermAt(before);
   if (!term) {
-    progress.EnterSnapshot(snapshot_.last, snapshot_.bytes);
+    progress.EnterSnapshot(snapshot_.last, snapshot_.bytes, now_);
     return;
   }
   AppendRequest request{
@@ -1050,7 +1118,7 @@ void Node::Impl::SendHeartbeat(NodeId to, LeaderRole& leader, Progress& progress
     } else {
       // What is under way to it is forgotten here. If that was lost, nobody would refuse what
       // follows it: only the snapshot helps.
-      progress.EnterSnapshot(snapshot_.last, snapshot_.bytes);
+      progress.EnterSnapshot(snapshot_.last, snapshot_.bytes, now_);
       leader.must_replicate = true;
     }
   }
@@ -1059,16 +1127,36 @@ void Node::Impl::SendHeartbeat(NodeId to, LeaderRole& leader, Progress& progress
   Send(to, std::move(request));
 }
 
-// The members of the configuration in use, and no others.
+// The members of the configuration in use, and whom it leaves out: else they would never learn
+// that, and campaign.
 void Node::Impl::SyncFollowers(LeaderRole& leader) {
   const Configuration& now = configuration();
-  std::erase_if(leader.followers,
-                [&](const auto& follower) { return !now.Contains(follower.first); });
+  leader.leaving.reset();
+  if (now.joint()) DropLeavers(leader);
   for (const NodeId id : now.Members()) {
     if (id != id_) leader.followers.try_emplace(id, log_.last().index + 1, now_);
   }
   if (leader.transfer && !now.IsVoter(leader.transfer->target)) leader.transfer.reset();
   leader.must_replicate = true;
+}
+
+// Those who have left, or do not answer: all but the members.
+void Node::Impl::DropLeavers(LeaderRole& leader) {
+  leader.leaving.reset();
+  std::erase_if(leader.followers,
+                [&](const auto& follower) { return !configuration().Contains(follower.first); });
+}
+
+// They are told as well that it is committed, and go when they know, or after an election timeout.
+void Node::Impl::TellLeavers(LeaderRole& leader) {
+  const bool none =
+      std::all_of(leader.followers.begin(), leader.followers.end(),
+                  [&](const auto& follower) { return configuration().Contains(follower.first); });
+  if (none || leader.leaving) return;
+  BeginRound(leader);
+  leader.leaving = Leaving{.index = log_.configuration_index(),
+                           .round = leader.round,
+                           .deadline = now_ + options_.election_timeout_max_ticks};
 }
 
 // §5.3 and §5.4.2.
@@ -1099,9 +1187,10 @@ void Node::Impl::LeaderCommitted(LogIndex before) {
   if (configuration().joint()) {
     // §6: C_old,new is committed, so C_new follows.
     AppendOwn(leader, Entry::Kind::kConfiguration, EncodeConfiguration(configuration().Left()));
-  } else if (!configuration().IsVoter(id_)) {
-    HandOver(leader);
+    return;
   }
+  TellLeavers(leader);
+  if (!configuration().IsVoter(id_)) HandOver(leader);
 }
 
 // It is not part of the configuration that has just been committed (§6): the best of those who are
@@ -1203,11 +1292,34 @@ std::optional<Refused> Node::Impl::Read(ReadId id) {
     return Refused{.why = Refused::Why::kTooManyReads, .leader = leader(), .detail = {}};
   }
   ++reads_waiting_;
+  NoteReadDeadline();
   new_reads_.push_back(id);
   return std::nullopt;
 }
 
 void Node::Impl::FailRead(ReadId id) { failed_reads_.push_back(id); }
+
+// Of the oldest of those that are in no round yet; the younger ones go with it.
+void Node::Impl::NoteReadDeadline() {
+  const LeaderRole* leader = AsLeader();
+  if (!new_reads_.empty() || (leader != nullptr && !leader->forwarded.empty())) return;
+  reads_deadline_ = now_ + options_.election_timeout_max_ticks;
+}
+
+// Who asked from elsewhere has a deadline of its own.
+void Node::Impl::ExpireReads(LeaderRole& leader) {
+  const auto expire = [this](const std::vector<ReadId>& own, std::size_t forwarded) {
+    for (const ReadId read : own) FailRead(read);
+    reads_waiting_ -= forwarded;
+  };
+  while (!leader.read_rounds.empty() && leader.read_rounds.front().deadline <= now_) {
+    const ReadRound& round = leader.read_rounds.front();
+    expire(round.own, round.forwarded.size());
+    leader.read_rounds.pop_front();
+  }
+  if (leader.noop <= committed_ || now_ < reads_deadline_) return;
+  expire(std::exchange(new_reads_, {}), std::exchange(leader.forwarded, {}).size());
+}
 
 void Node::Impl::FailForwarded(FollowerRole& follower) {
   for (const auto& [batch, reads] : follower.reads) {
@@ -1248,6 +1360,7 @@ void Node::Impl::StartReads() {
 void Node::Impl::StartReads(LeaderRole& leader) {
   ReadRound reads{.round = 0,
                   .index = committed_,
+                  .deadline = now_ + options_.election_timeout_max_ticks,
                   .own = std::exchange(new_reads_, {}),
                   .forwarded = std::exchange(leader.forwarded, {})};
   if (HasLease() || Broken(PlantedBug::kReadWithoutRound)) {
@@ -1298,6 +1411,7 @@ void Node::Impl::Handle(NodeId from, Term term, const ReadRequest& request) {
     return;
   }
   ++reads_waiting_;
+  NoteReadDeadline();
   leader->forwarded.emplace_back(from, request.batch);
 }
 
@@ -1349,10 +1463,13 @@ void Node::Impl::CollectReads() {
 // --- Lease (thesis §6.4.1) ---
 
 // A promise lasts election_timeout_min on the slowest clock it may be kept by, which must be longer
-// than this on the fastest that the leader may have.
+// than this on the fastest that the leader may have. Whole ticks are counted: each of the two may
+// be nearly one off.
 std::uint64_t Node::Impl::LeaseTicks() const {
+  constexpr std::uint64_t kTruncated = 2;
   const double ratio = (1 - options_.clock_drift) / (1 + options_.clock_drift);
-  return static_cast<std::uint64_t>(options_.election_timeout_min_ticks * ratio);
+  const auto ticks = static_cast<std::uint64_t>(options_.election_timeout_min_ticks * ratio);
+  return ticks - std::min(ticks, kTruncated);
 }
 
 bool Node::Impl::HasLease() const {
@@ -1418,6 +1535,8 @@ void Node::Impl::Persisted(std::uint64_t batch) {
     CountElection();
   }
   MaybeCommit();
+  // A committed change of the membership can make a majority of the answers that are here already.
+  if (LeaderRole* leader = AsLeader()) ConfirmReads(*leader);
 }
 
 bool Node::Impl::HasOutput() const {
@@ -1462,6 +1581,7 @@ std::vector<Node::Follower> Node::Impl::followers() const {
   const LeaderRole* leader = AsLeader();
   if (leader == nullptr) return list;
   for (const auto& [id, progress] : leader->followers) {
+    if (!configuration().Contains(id)) continue;
     list.push_back({.id = id,
                     .match = progress.match(),
                     .next = progress.next(),
@@ -1495,6 +1615,7 @@ void Node::Compact(const SnapshotMeta& meta, LogIndex keep_after) {
 }
 SnapshotMeta Node::SnapshotHere() const { return impl_->SnapshotHere(); }
 void Node::SnapshotUnavailable(NodeId peer) { impl_->SnapshotUnavailable(peer); }
+bool Node::SnapshotInTransfer() const { return impl_->SnapshotInTransfer(); }
 bool Node::HasOutput() const { return impl_->HasOutput(); }
 Output Node::TakeOutput() { return impl_->TakeOutput(); }
 NodeId Node::id() const { return impl_->id(); }

@@ -176,7 +176,8 @@ class Node {
   void Persisted(std::uint64_t batch);
 
   /// The peer's machine refused a connection, so its process is dead or does not listen. A follower
-  /// of it need not wait for its timer; with lease reads, here or at the leader, it does.
+  /// of it need not wait for its timer. One with lease_reads does: its leader may count on it. (Of
+  /// one without, no leader counts the answers as promises, whatever its own lease_reads are.)
   void ConnectionRefused(NodeId peer);
   /// A message to the peer may have been lost (a broken stream): pipelining to it starts anew.
   void Unreachable(NodeId peer);
@@ -190,15 +191,22 @@ class Node {
   /// A linearizable read, on any member (thesis §6.4): answered in Output::reads, once each. Reads
   /// that come before the next TakeOutput() share one round. None: taken in. Refused at once if no
   /// leader is known (kNotLeader) or too many reads wait here. One that was taken in fails when its
-  /// leader is lost, or has not answered within an election timeout.
+  /// leader is lost, or could not confirm within an election timeout (its maximum) that it leads.
   std::optional<Refused> Read(ReadId id);
 
   /// The embedder has a durable snapshot of the state after `meta.last`, which has been applied:
-  /// entries up to `keep_after` are forgotten. Followers that need them are sent the snapshot.
-  /// REQUIRES: keep_after <= meta.last.index <= applied().
+  /// entries up to `keep_after` are forgotten. Followers that need them are sent the snapshot. Does
+  /// nothing if `meta` is not newer than snapshot(), or has no voters. The embedder puts it off
+  /// while SnapshotInTransfer(). REQUIRES: keep_after <= meta.last.index <= applied().
   void Compact(const SnapshotMeta& meta, LogIndex keep_after);
-  /// What the snapshot of the entry at applied() has as its configuration and position.
+  /// What the snapshot of the entry at applied() has as its configuration and position. No voters:
+  /// this member has been told of no configuration yet, and there is nothing to compact.
   SnapshotMeta SnapshotHere() const;
+  /// A follower is being sent the snapshot, and goes on to take parts of it. A newer one would make
+  /// it begin anew, so that one who needs longer than the time between two compactions would never
+  /// have any: until this ends, or the log has grown to a limit of the embedder's own (a follower
+  /// could make it last), no newer snapshot should be saved. False unless leader.
+  bool SnapshotInTransfer() const;
   /// The embedder does not have the snapshot's bytes for a part that it was to send to `peer`.
   void SnapshotUnavailable(NodeId peer);
 

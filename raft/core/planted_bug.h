@@ -17,7 +17,7 @@ enum class PlantedBug : std::uint8_t {
   kLeaseAfterPause,       ///< time that passed in a pause does not count against the lease
   kRefusedIsDead,         ///< a refused connection ends the leader's lease in the eyes of followers
   kChangeWithoutNoop,     ///< changes the membership before an entry of its term is committed
-  kTruncateCommitted,     ///< a follower takes any previous entry for a match, and cuts what differs
+  kTruncateCommitted,     ///< a follower takes any previous entry for a match, cuts what differs
   kSnapshotForgetsConfiguration,  ///< a restored snapshot has the first configuration
   kReadWithoutRound,      ///< answers reads without asking whether it is still the leader
   kAckBeforeDurable,      ///< answers before its disk has written

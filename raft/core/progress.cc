@@ -50,7 +50,7 @@ void Progress::Refused(LogIndex next) {
 
 void Progress::Lost() {
   if (state_ == State::kSnapshot) return;
-  EnterProbe(match_ + 1);
+  EnterProbe(state_ == State::kReplicate ? match_ + 1 : next_);
   probe_sent_ = true;
 }
 
@@ -72,10 +72,10 @@ const Progress::Snapshot& Progress::snapshot() const {
   return snapshot_;
 }
 
-void Progress::EnterSnapshot(LogPosition last, std::uint64_t bytes) {
+void Progress::EnterSnapshot(LogPosition last, std::uint64_t bytes, std::uint64_t now) {
   EnterProbe(match_ + 1);
   state_ = State::kSnapshot;
-  snapshot_ = {.last = last, .bytes = bytes};
+  snapshot_ = {.last = last, .bytes = bytes, .moved = now};
 }
 
 void Progress::LeaveSnapshot() {

@@ -41,7 +41,8 @@ class Progress {
   /// older request never leads below match() + 1. A refusal that leads nowhere new (it is stale, or
   /// the follower has lost data) waits for the next heartbeat.
   void Refused(LogIndex next);
-  /// A request may have been lost: back to a probe, at the next heartbeat.
+  /// A request may have been lost: back to a probe behind what is known to be there, at the next
+  /// heartbeat. A probe stays where it is: it took nothing for granted.
   void Lost();
 
   /// A snapshot on its way. One part at a time.
@@ -50,12 +51,13 @@ class Progress {
     std::uint64_t bytes = 0;
     std::uint64_t offset = 0;      ///< of the part that is under way, or next
     std::uint64_t wait_until = 0;  ///< tick before which no part is sent
+    std::uint64_t moved = 0;       ///< tick at which it began, or a part was taken last
   };
   /// REQUIRES: state() == kSnapshot.
   Snapshot& snapshot();
   const Snapshot& snapshot() const;
   /// Begins to send the snapshot, or a newer one from its beginning.
-  void EnterSnapshot(LogPosition last, std::uint64_t bytes);
+  void EnterSnapshot(LogPosition last, std::uint64_t bytes, std::uint64_t now);
   /// It has the snapshot, or entries enough to go on from match() + 1.
   void LeaveSnapshot();
 
@@ -80,7 +82,7 @@ class Progress {
   std::uint64_t acked_round = 0;    ///< newest round that it answered
   std::uint64_t honoured_from = 0;  ///< 1 + tick at which the newest round began that it honours as
                                     ///< a lease; 0: none
-  LogIndex sent_committed;  ///< newest commit index that it was told
+  LogIndex sent_committed;          ///< newest commit index that it was told
 };
 
 }  // namespace ds::raft

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <thread>
 
 #include "tests/sim/explore.h"
@@ -76,16 +77,24 @@ std::string KindOf(const std::string& violation) {
 Finding Reduce(const ExplorationOptions& options, std::uint64_t seed) {
   Finding finding;
   finding.seed = seed;
-  std::vector<Fault> faults = FaultsOf(options.simulation, seed);
-  finding.faults_before = faults.size();
-  SimulationResult result = RunSeed(options, seed, faults);
-  const std::string kind = KindOf(result.violation.value_or(""));
-  finding.faults =
-      sim::Minimize<Fault>(std::move(faults), options.reduction_runs, [&](const auto& fewer) {
-        const SimulationResult reduced = RunSeed(options, seed, fewer);
+  const std::vector<Fault> all = FaultsOf(options.simulation, seed);
+  finding.faults_before = all.size();
+  const auto run = [&](const std::vector<std::size_t>& numbers) {
+    std::vector<Fault> faults;
+    faults.reserve(numbers.size());
+    for (const std::size_t number : numbers) faults.push_back(all[number]);
+    return RunSeed(options, seed, faults);
+  };
+  std::vector<std::size_t> numbers(all.size());
+  std::iota(numbers.begin(), numbers.end(), std::size_t{0});
+  const std::string kind = KindOf(run(numbers).violation.value_or(""));
+  finding.fault_numbers = sim::Minimize<std::size_t>(
+      std::move(numbers), options.reduction_runs, [&](const auto& fewer) {
+        const SimulationResult reduced = run(fewer);
         return reduced.violation && KindOf(*reduced.violation) == kind;
       });
-  result = RunSeed(options, seed, finding.faults);
+  for (const std::size_t number : finding.fault_numbers) finding.faults.push_back(all[number]);
+  SimulationResult result = run(finding.fault_numbers);
   finding.violation = result.violation.value_or("(but not when it was run again)");
   finding.trace_tail = std::move(result.trace_tail);
   return finding;

@@ -22,7 +22,8 @@ struct ExplorationOptions {
 struct Finding {
   std::uint64_t seed = 0;
   std::string violation;
-  std::vector<Fault> faults;  ///< the fewest found that still give it
+  std::vector<Fault> faults;               ///< the fewest found that still give it
+  std::vector<std::size_t> fault_numbers;  ///< their places in FaultsOf(seed)
   std::size_t faults_before = 0;
   std::vector<std::string> trace_tail;  ///< of the run with those
 };

@@ -32,6 +32,7 @@ std::string Text(LogPosition position) {
 
 std::string Text(const std::set<NodeId>& ids) {
   std::vector<std::uint64_t> numbers;
+  numbers.reserve(ids.size());
   for (const NodeId id : ids) numbers.push_back(id.value());
   return fmt::format("{}", fmt::join(numbers, " "));
 }

@@ -89,7 +89,7 @@ std::string KvMachine::Snapshot() const {
 absl::Status KvMachine::Load(std::string_view snapshot) {
   values_.clear();
   if (snapshot.empty()) return absl::OkStatus();  // what a new cluster begins with
-  const absl::Status damaged = Error(absl::StatusCode::kDataLoss, "load the snapshot: damaged");
+  absl::Status damaged = Error(absl::StatusCode::kDataLoss, "load the snapshot: damaged");
   if (!snapshot.starts_with("kv")) return damaged;
   snapshot.remove_prefix(2);
   while (!snapshot.empty()) {

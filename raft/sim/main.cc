@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -8,8 +9,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "common/base/parse.h"
 #include "common/daemon/program.h"
 #include "common/daemon/tool.h"
 #include "raft/sim/exploration.h"
@@ -21,6 +24,13 @@ using namespace ds;        // NOLINT(google-build-using-namespace)
 using namespace ds::raft;  // NOLINT(google-build-using-namespace)
 using nlohmann::json;
 
+/// To stdout; whether all of it could be written is asked at the end, once.
+template <typename... Args>
+void Print(fmt::format_string<Args...> format, Args&&... args) {
+  const std::string text = fmt::format(format, std::forward<Args>(args)...);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
 struct Options {
   ExplorationOptions exploration;
   std::string faults = "all";
@@ -28,6 +38,7 @@ struct Options {
   double seconds = 30;
   bool json = false;
   bool trace = false;
+  std::string fault_numbers;  ///< of the traced seed; empty: all
   bool figure16 = false;
   Figure16Options figure;
   std::string svg;
@@ -80,6 +91,12 @@ void AddFlags(CLI::App* flags, Options* options) {
       "--trace", options->trace,
       "Print all that happens in the run of --first-seed, and run no other. Totals that "
       "are zero are no failure then");
+  flags
+      ->add_option(
+          "--fault-numbers", options->fault_numbers,
+          "Of --trace: leave all faults of the seed out but these, by their numbers from 0 "
+          "on, with commas; none leaves out all")
+      ->check(daemon::NotEmpty());
   flags->add_flag("--figure16", options->figure16,
                   "Instead: time without a leader by timer range, as in Figure 16 of the paper");
   flags->add_option("--trials", options->figure.trials, "Of --figure16, for each timer range")
@@ -89,14 +106,40 @@ void AddFlags(CLI::App* flags, Options* options) {
       ->check(daemon::NotEmpty());
 }
 
-/// The command that runs this seed alone and prints its trace.
-std::string ReplayCommand(const Options& options, std::uint64_t seed) {
+/// The command that runs the finding's seed with its faults alone, and prints the trace.
+std::string ReplayCommand(const Options& options, const Finding& finding) {
   const SimulationOptions& simulation = options.exploration.simulation;
-  std::string command =
-      fmt::format("raft-sim --first-seed {} --nodes {} --faults {} --seconds {} --operations {}",
-                  seed, simulation.nodes, options.faults, options.seconds, simulation.operations);
+  std::string command = fmt::format(
+      "raft-sim --first-seed {} --nodes {} --faults {} --seconds {} --operations {}", finding.seed,
+      simulation.nodes, options.faults, options.seconds, simulation.operations);
   if (options.planted != "none") command += " --planted " + options.planted;
+  if (finding.faults.size() < finding.faults_before) {
+    command += fmt::format(" --fault-numbers {}",
+                           finding.fault_numbers.empty()
+                               ? "none"
+                               : fmt::format("{}", fmt::join(finding.fault_numbers, ",")));
+  }
   return command + " --trace";
+}
+
+/// Those of `faults` that --fault-numbers names.
+absl::StatusOr<std::vector<Fault>> Chosen(const std::vector<Fault>& faults,
+                                          const std::string& numbers) {
+  if (numbers.empty()) return faults;
+  std::vector<Fault> chosen;
+  if (numbers == "none") return chosen;
+  for (std::size_t begin = 0; begin <= numbers.size();) {
+    const std::size_t end = std::min(numbers.find(',', begin), numbers.size());
+    const auto number = ParseDecimal(numbers.substr(begin, end - begin));
+    if (!number || *number >= faults.size()) {
+      return InvalidArgument(fmt::format(
+          "read --fault-numbers: \"{}\" is no number of a fault; the seed has {} of them",
+          numbers.substr(begin, end - begin), faults.size()));
+    }
+    chosen.push_back(faults[*number]);
+    begin = end + 1;
+  }
+  return chosen;
 }
 
 json TotalsJson(const Totals& totals) {
@@ -111,31 +154,41 @@ json TotalsJson(const Totals& totals) {
 void PrintTotals(const Totals& totals) {
   for (std::size_t i = 0; i < kTotals; ++i) {
     const auto total = static_cast<Total>(i);
-    fmt::print("{:<22}{:>14}\n", Name(total), totals[total]);
+    Print("{:<22}{:>14}\n", Name(total), totals[total]);
   }
 }
 
-int RunTrace(const Options& options) {
+int RunTrace(const Options& options, daemon::Tool* tool) {
   const SimulationOptions& simulation = options.exploration.simulation;
   const std::uint64_t seed = options.exploration.first_seed;
-  const std::vector<Fault> faults = FaultsOf(simulation, seed);
-  if (!options.json) {
-    for (const Fault& fault : faults) fmt::print("fault at {}\n", ToString(fault));
+  const auto faults = Chosen(FaultsOf(simulation, seed), options.fault_numbers);
+  if (!faults.ok()) return tool->Fail(faults.status());
+  json object = {{"seed", seed}, {"faults", json::array()}, {"trace", json::array()}};
+  for (const Fault& fault : *faults) {
+    if (options.json) {
+      object["faults"].push_back(ToString(fault));
+    } else {
+      Print("fault at {}\n", ToString(fault));
+    }
   }
-  std::function<void(const std::string&)> print;
-  if (!options.json) print = [](const std::string& line) { fmt::print("{}\n", line); };
-  const SimulationResult result = Simulate(simulation, seed, faults, print);
+  const SimulationResult result = Simulate(simulation, seed, *faults, [&](const std::string& line) {
+    if (options.json) {
+      object["trace"].push_back(line);
+    } else {
+      Print("{}\n", line);
+    }
+  });
   if (options.json) {
-    json object = {{"seed", seed},
-                   {"steps", result.steps},
-                   {"digest", fmt::format("{:016x}", result.digest)},
-                   {"totals", TotalsJson(result.totals)}};
+    object["steps"] = result.steps;
+    object["digest"] = fmt::format("{:016x}", result.digest);
+    object["clean"] = !result.violation;
+    object["totals"] = TotalsJson(result.totals);
     if (result.violation) object["violation"] = *result.violation;
-    fmt::print("{}\n", object.dump());
+    Print("{}\n", object.dump());
   } else {
     PrintTotals(result.totals);
-    fmt::print("seed {}: {}; {} steps, digest {:016x}\n", seed, result.violation.value_or("clean"),
-               result.steps, result.digest);
+    Print("seed {}: {}; {} steps, digest {:016x}\n", seed, result.violation.value_or("clean"),
+          result.steps, result.digest);
   }
   return result.violation ? daemon::kExitFailure : daemon::kExitSuccess;
 }
@@ -157,20 +210,20 @@ int RunFigure16(const Options& options, daemon::Tool* tool) {
                         {"max_ms", row.range.max_ms},
                         {"times_ms", std::move(times)}});
     }
-    fmt::print("{}\n", json{{"trials", options.figure.trials}, {"ranges", ranges}}.dump());
+    Print("{}\n", json{{"trials", options.figure.trials}, {"ranges", ranges}}.dump());
   } else {
-    fmt::print("{}\n{}", Figure16Table(rows), Figure16Text(rows));
+    Print("{}\n{}", Figure16Table(rows), Figure16Text(rows));
   }
   return daemon::kExitSuccess;
 }
 
 void PrintFinding(const Options& options, const Finding& finding) {
-  fmt::print("seed {} fails: {}\n", finding.seed, finding.violation);
-  fmt::print("faults, {} left of {}:\n", finding.faults.size(), finding.faults_before);
-  for (const Fault& fault : finding.faults) fmt::print("  {}\n", ToString(fault));
-  fmt::print("the end of the trace with those:\n");
-  for (const std::string& line : finding.trace_tail) fmt::print("  {}\n", line);
-  fmt::print("again: {}\n", ReplayCommand(options, finding.seed));
+  Print("seed {} fails: {}\n", finding.seed, finding.violation);
+  Print("faults, {} left of {}:\n", finding.faults.size(), finding.faults_before);
+  for (const Fault& fault : finding.faults) Print("  {}\n", ToString(fault));
+  Print("the end of the trace with those:\n");
+  for (const std::string& line : finding.trace_tail) Print("  {}\n", line);
+  Print("again: {}\n", ReplayCommand(options, finding));
 }
 
 int RunExploration(const Options& options) {
@@ -195,6 +248,10 @@ int RunExploration(const Options& options) {
                    {"clean", clean},
                    {"totals", TotalsJson(result.totals)},
                    {"shortcomings", shortcomings}};
+    if (exploration.simulation.planted_bug != PlantedBug::kNone) {
+      object["planted"] = options.planted;
+      object["found"] = result.finding.has_value();
+    }
     if (result.finding) {
       json faults = json::array();
       for (const Fault& fault : result.finding->faults) faults.push_back(ToString(fault));
@@ -202,18 +259,17 @@ int RunExploration(const Options& options) {
                            {"violation", result.finding->violation},
                            {"faults", std::move(faults)},
                            {"trace", result.finding->trace_tail},
-                           {"again", ReplayCommand(options, result.finding->seed)}};
+                           {"again", ReplayCommand(options, *result.finding)}};
     }
-    fmt::print("{}\n", object.dump());
+    Print("{}\n", object.dump());
   } else {
     PrintTotals(result.totals);
     if (result.finding) PrintFinding(options, *result.finding);
-    for (const std::string& line : shortcomings) fmt::print("{}\n", line);
-    fmt::print("{} seeds from {} on, {} steps, digest {:016x}: {}\n", result.runs,
-               exploration.first_seed, result.steps, result.digest, clean ? "clean" : "not clean");
+    for (const std::string& line : shortcomings) Print("{}\n", line);
+    Print("{} seeds from {} on, {} steps, digest {:016x}: {}\n", result.runs,
+          exploration.first_seed, result.steps, result.digest, clean ? "clean" : "not clean");
     if (exploration.simulation.planted_bug != PlantedBug::kNone) {
-      fmt::print("the planted bug {} was {}\n", options.planted,
-                 result.finding ? "found" : "not found");
+      Print("the planted bug {} was {}\n", options.planted, result.finding ? "found" : "not found");
     }
     fmt::print(stderr, "{:.1f} s\n", seconds);
   }
@@ -251,7 +307,15 @@ int main(int argc, char** argv) {
     return tool.Fail(InvalidArgument("read --svg: it belongs to --figure16"));
   }
 
-  if (options.figure16) return RunFigure16(options, &tool);
-  if (options.trace) return RunTrace(options);
-  return RunExploration(options);
+  if (!options.fault_numbers.empty() && !options.trace) {
+    return tool.Fail(InvalidArgument("read --fault-numbers: it belongs to --trace"));
+  }
+
+  const int code = options.figure16 ? RunFigure16(options, &tool)
+                   : options.trace  ? RunTrace(options, &tool)
+                                    : RunExploration(options);
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    return tool.Fail(Unavailable("write the results to stdout: not all of it was taken"));
+  }
+  return code;
 }

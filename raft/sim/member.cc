@@ -15,6 +15,8 @@ using std::chrono::milliseconds;
 constexpr const char* kFolder = "raft";
 /// Small, so that a run has many segments and disks stay small.
 constexpr std::uint64_t kSegmentBytes = 4096;
+/// A transfer under way holds up the next snapshot until the log is so many times longer.
+constexpr std::uint64_t kCompactIntervalsMax = 8;
 
 // Sources of inputs beside other members (their ids) and clients (kClients and their numbers).
 constexpr std::uint64_t kDisk = 1'000'000;
@@ -472,6 +474,8 @@ void Member::AnswerRead(const Output::Read& read) {
 
 void Member::MaybeCompact() {
   if (!settled() || applied_.index < snapshot_ + cluster_.compact_every) return;
+  const bool may_wait = applied_.index < snapshot_ + kCompactIntervalsMax * cluster_.compact_every;
+  if (may_wait && node_->SnapshotInTransfer()) return;
   SaveSnapshot(true);
 }
 

@@ -12,6 +12,8 @@
 
 #include "common/base/big_endian.h"
 #include "common/fs/crc32c.h"
+#include "common/fs/rooted_disk.h"
+#include "tests/harness/temp_dir.h"
 #include "tests/sim/sim_disk.h"
 
 namespace ds::fs {
@@ -307,6 +309,39 @@ TEST_F(AppendLogTest, ASegmentThatWasBeingMadeIsRemoved) {
   // But not one that must have had others before it.
   Put("log/00000000000000000009.log", "");
   EXPECT_TRUE(absl::IsDataLoss(TryOpen()));
+}
+
+TEST(AppendLogOnFiles, GoesOnInTheSegmentBeforeOneThatWasBeingMade) {
+  const ::ds::testing::TempDir folder;
+  auto disk = RootedDisk::Open(folder.path());
+  ASSERT_TRUE(disk.ok());
+  std::vector<std::string> records;
+  const auto open = [&](std::uint64_t segment_bytes) {
+    records.clear();
+    AppendLog::Options options;
+    options.segment_bytes = segment_bytes;
+    return AppendLog::Open(**disk, "log", options, [&](const AppendLog::Record& record) {
+      records.emplace_back(record.payload);
+      return absl::OkStatus();
+    });
+  };
+  {
+    auto log = open(1);
+    ASSERT_TRUE(log.ok()) << log.status();
+    (*log)->Append(1, {"a"});
+    ASSERT_TRUE((*log)->Sync().ok());
+  }
+  ASSERT_TRUE((*disk)->OpenFile("log/00000000000000000002.log", Disk::Open::kEmpty).ok());
+  {
+    auto log = open(1000);
+    ASSERT_TRUE(log.ok()) << log.status();
+    ASSERT_EQ((*log)->recovery().removed_files, 1U);
+    (*log)->Append(1, {"b"});
+    const absl::Status status = (*log)->Sync();
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  ASSERT_TRUE(open(1000).ok());
+  EXPECT_THAT(records, ElementsAre("a", "b"));
 }
 
 TEST_F(AppendLogTest, AMissingSegmentIsFound) {

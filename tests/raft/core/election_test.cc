@@ -397,6 +397,37 @@ TEST(Election, VoteIsRefusedWhenCandidateLogIsShorter) {
 
 // Thesis §9.6
 
+// §5.1: a request that is not answered is sent again.
+TEST(Election, ACandidateAsksAgainWhoHasNotAnswered) {
+  Group group(WithoutPreVote(5));
+  group.SetAutomatic(1, false);
+  group.Campaign(1);
+  group.Tick(1, 1);
+  EXPECT_TRUE(group.Take().empty()) << "its own vote is not durable";
+  group.MakeDurable(1);
+  group.Take();
+  group.Inject(2, 1, Denied(1));
+  group.Inject(3, 1, Granted(1));
+  ASSERT_EQ(group[1].role(), Role::kCandidate);
+  ASSERT_EQ(group[1].TicksToNext(), 1U);
+  group.Tick(1, 1);
+  std::set<std::uint64_t> asked;
+  for (const Group::Packet& packet : group.Take()) {
+    EXPECT_EQ(ToString(packet.message), ToString(Vote(1, At(0, 0))));
+    asked.insert(packet.to);
+  }
+  EXPECT_EQ(asked, (std::set<std::uint64_t>{4, 5}));
+}
+
+TEST(Election, AVoteThatIsAskedForAgainDoesNotHoldTheTimerUp) {
+  Group group(WithoutPreVote());
+  EXPECT_TRUE(Grants(group, Vote(1, At(0, 0))));
+  const std::uint64_t ticks = group[1].TicksToNext();
+  group.Tick(1, 5);
+  EXPECT_TRUE(Grants(group, Vote(1, At(0, 0))));
+  EXPECT_EQ(group[1].TicksToNext(), ticks - 5);
+}
+
 TEST(PreVote, ATrialChangesNeitherTermNorVote) {
   Group group;
   group.Campaign(1);
@@ -413,6 +444,37 @@ TEST(PreVote, ATrialChangesNeitherTermNorVote) {
   EXPECT_EQ(group[2].term(), Term(0));
   EXPECT_EQ(group[2].vote(), std::nullopt);
   EXPECT_EQ(group.disk(2).hard_state, HardState{});
+}
+
+// Thesis §9.6: a trial harms nobody, so it must not keep the only one that can win from office.
+TEST(PreVote, AMemberThatCannotWinDoesNotRefuseForEverWhoCan) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Group::Options options;
+    options.voters = 5;
+    options.seed = seed;
+    Group group(options);
+    group.Crash(4);
+    group.Crash(5);
+    group.Cut(1, 2);
+    group.Run(600);
+    EXPECT_EQ(group.Leader(), 3U) << "seed " << seed << ": only 3 hears two others";
+  }
+}
+
+TEST(PreVote, OfTwoFirstTrialsTheLowerIdGoesOn) {
+  Group group;
+  group.Campaign(1);
+  group.Take();
+  group.Inject(2, 1, PreVote(1, At(0, 0)));
+  auto answer = LastSaid<VoteResponse>(group, 1, 2);
+  ASSERT_TRUE(answer);
+  EXPECT_FALSE(answer->body.granted);
+  group.Campaign(1);  // the trial has failed
+  ASSERT_EQ(group[1].role(), Role::kPreCandidate);
+  group.Inject(2, 1, PreVote(1, At(0, 0)));
+  answer = LastSaid<VoteResponse>(group, 1, 2);
+  ASSERT_TRUE(answer);
+  EXPECT_TRUE(answer->body.granted);
 }
 
 TEST(PreVote, AMajorityOfTrialVotesBeginsTheElection) {

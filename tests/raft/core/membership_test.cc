@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <set>
 
 #include "tests/raft/core/group.h"
@@ -344,6 +345,63 @@ TEST(Removal, ARemovedFollowerIsNotSentEntriesAnyMore) {
   EXPECT_THAT(group.state(3), ElementsAre());
 }
 
+TEST(Removal, ARemovedFollowerLearnsThatItIs) {  // thesis §4.2.2, §4.2.3
+  Cluster group;
+  group.Change(1, Remove(3));
+  group.Run(10);
+  ASSERT_EQ(group[1].configuration(), VotersOnly({1, 2}));
+  EXPECT_EQ(group[3].configuration(), VotersOnly({1, 2}));
+  EXPECT_EQ(group[3].committed(), LogIndex(3));
+  group.Run(60);
+  EXPECT_EQ(group[3].role(), Role::kFollower);
+  EXPECT_EQ(group.Count(3, Event::Kind::kLeaderDead), 1U) << "then it waits in silence";
+  group.Take();
+  group.Run(60);
+  EXPECT_EQ(group[3].TicksToNext(), std::numeric_limits<std::uint64_t>::max());
+}
+
+TEST(Removal, TheOnlyFollowerLearnsThatItIsRemoved) {
+  Cluster group(2);
+  group.Change(1, Remove(2));
+  group.Run(40);
+  EXPECT_EQ(group[2].configuration(), VotersOnly({1}));
+  EXPECT_EQ(group[2].committed(), LogIndex(3));
+}
+
+TEST(Removal, WhoDoesNotAnswerIsNotToldForEver) {
+  Cluster group;
+  group.Isolate(3);
+  group.Change(1, Remove(3));
+  const auto told = [&group](std::uint64_t ticks) {
+    int messages = 0;
+    for (std::uint64_t tick = 0; tick < ticks; ++tick) {
+      group.Tick(1);
+      for (const Group::Packet& packet : group.under_way()) messages += packet.to == 3 ? 1 : 0;
+      group.Deliver();
+    }
+    return messages;
+  };
+  EXPECT_GT(told(10), 0);
+  ASSERT_EQ(group[1].configuration(), VotersOnly({1, 2}));
+  told(15);
+  EXPECT_EQ(told(20), 0);
+}
+
+TEST(Removal, WhoIsLeavingIsNotCountedAndDoesNotDepose) {  // thesis §4.2.3
+  Cluster group;
+  group.Isolate(3);
+  group.Change(1, Remove(3));
+  group.Run(4);
+  ASSERT_EQ(group[1].configuration(), VotersOnly({1, 2}));
+  group.Isolate(2);
+  group.Propose(1, "x");
+  group.Inject(3, 1, AppendAnswer(1, true, group[1].last()));
+  EXPECT_LT(group[1].committed(), group[1].last().index);
+  group.Inject(3, 1, AppendAnswer(9, false, At(0, 0)));
+  EXPECT_EQ(group[1].role(), Role::kLeader);
+  EXPECT_EQ(group[1].term(), Term(1));
+}
+
 TEST(Removal, DownToASingleMember) {
   Cluster group;
   ConfigurationChange change;
@@ -365,7 +423,7 @@ TEST(Removal, ARemovedMemberDoesNotDisturb) {
     Cluster group(options);
     group.Isolate(3);
     group.Change(1, Remove(3));
-    group.Run(5);
+    group.Run(25);  // nobody tells it any more
     group.Heal();
     const Term term = group[1].term();
     for (int round = 0; round < 10; ++round) {

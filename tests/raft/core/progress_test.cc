@@ -121,9 +121,19 @@ TEST(Progress, ALostRequestIsSentAgainAtTheNextHeartbeat) {
   EXPECT_TRUE(progress.MaySend(kLimits));
 }
 
+TEST(Progress, ALostProbeStaysWhereItIs) {
+  Progress progress(LogIndex(11), 0);
+  progress.Sent(LogIndex(14), 40);
+  progress.Lost();
+  EXPECT_EQ(progress.next(), LogIndex(11)) << "nothing is known of the follower yet, not even 1";
+  EXPECT_FALSE(progress.MaySend(kLimits));
+  progress.ResumeProbe();
+  EXPECT_TRUE(progress.MaySend(kLimits));
+}
+
 TEST(Progress, ASnapshotStopsEntriesUntilItIsThere) {
   Progress progress(LogIndex(3), 0);
-  progress.EnterSnapshot({Term(2), LogIndex(50)}, 1000);
+  progress.EnterSnapshot({Term(2), LogIndex(50)}, 1000, 0);
   EXPECT_FALSE(progress.MaySend(kLimits));
   EXPECT_EQ(progress.snapshot().offset, 0U);
   progress.snapshot().offset = 700;
@@ -131,7 +141,7 @@ TEST(Progress, ASnapshotStopsEntriesUntilItIsThere) {
   progress.Lost();
   EXPECT_EQ(progress.state(), State::kSnapshot);
   EXPECT_EQ(progress.snapshot().offset, 700U);
-  progress.EnterSnapshot({Term(2), LogIndex(60)}, 2000);
+  progress.EnterSnapshot({Term(2), LogIndex(60)}, 2000, 0);
   EXPECT_EQ(progress.snapshot().offset, 0U) << "a newer one begins anew";
   progress.Accepted(LogIndex(60));
   EXPECT_EQ(progress.state(), State::kSnapshot);

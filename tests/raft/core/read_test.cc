@@ -96,6 +96,63 @@ TEST(ReadIndex, ReadsBeforeAnOutputShareARound) {
   EXPECT_EQ(Reads(group, 1)[99], "100@2");
 }
 
+TEST(ReadIndex, ACommittedRemovalConfirmsWhatWaitsForTheRemoved) {  // §6, thesis §6.4
+  Cluster group(2);
+  group.SetAutomatic(1, false);
+  ConfigurationChange change;
+  change.remove = {NodeId(2)};
+  group.Change(1, change);
+  group.DeliverFrom(1, 2);
+  group.DeliverFrom(2, 1);
+  EXPECT_EQ(group.Read(1, 7), std::nullopt);
+  group.Isolate(2);
+  EXPECT_THAT(Reads(group, 1), IsEmpty());
+  group.MakeDurable(1);
+  ASSERT_EQ(group[1].configuration(), VotersOnly({1}));
+  EXPECT_THAT(Reads(group, 1), ElementsAre("7@2"));
+}
+
+Group::Options WithoutCheckQuorum() {
+  Group::Options options;
+  options.node.check_quorum = false;
+  options.node.pre_vote = false;
+  options.node.reads_max = 2;
+  return options;
+}
+
+TEST(ReadIndex, FailsWhenNoMajorityAnswersWithinAnElectionTimeout) {  // thesis §6.4
+  Cluster group(WithoutCheckQuorum());
+  group.Isolate(2);
+  group.Isolate(3);
+  group.Read(1, 7);
+  group.Inject(2, 1, {group[1].term(), ReadRequest{5}});
+  EXPECT_EQ(ToString(group.Read(1, 8)->why), "too many reads");
+  group.Tick(1, 19);
+  EXPECT_THAT(Reads(group, 1), IsEmpty());
+  EXPECT_EQ(group[1].TicksToNext(), 1U);
+  group.Tick(1, 1);
+  EXPECT_THAT(Reads(group, 1), ElementsAre("7-"));
+  ASSERT_EQ(group[1].role(), Role::kLeader);
+  EXPECT_EQ(group.Read(1, 9), std::nullopt) << "the other's is no longer counted either";
+  EXPECT_EQ(group.Read(1, 10), std::nullopt);
+}
+
+TEST(ReadIndex, FailsWhenNoEntryOfTheTermIsCommittedWithinAnElectionTimeout) {  // thesis §6.4
+  Group group(WithoutCheckQuorum());
+  group.Campaign(1);
+  group.Inject(2, 1, Granted(1));
+  ASSERT_EQ(group[1].role(), Role::kLeader);
+  group.Inject(2, 1, {Term(1), ReadRequest{5}});
+  group.Tick(1, 5);
+  EXPECT_EQ(group.Read(1, 7), std::nullopt);
+  group.Tick(1, 14);
+  EXPECT_THAT(Reads(group, 1), IsEmpty());
+  group.Tick(1, 1);
+  EXPECT_THAT(Reads(group, 1), ElementsAre("7-"));
+  EXPECT_EQ(group.Read(1, 8), std::nullopt);
+  EXPECT_EQ(group.Read(1, 9), std::nullopt) << "the other's is no longer counted either";
+}
+
 TEST(ReadIndex, WaitsForAnEntryOfTheLeadersTerm) {  // step 1
   Group::Options options;
   options.node.pre_vote = false;
@@ -412,6 +469,18 @@ TEST(Lease, ARestartedMemberKeepsWhatItPromised) {
   const auto vote = LastSaid<VoteResponse>(group, 2, 3);
   EXPECT_FALSE(vote && vote->body.granted)
       << "it cannot know whether a leader holds a lease with its promise";
+}
+
+TEST(Lease, IsShorterThanThePromiseByTheTicksThatCannotBeSeen) {  // thesis §6.4.1
+  Group::Options options = Leases();
+  options.node.clock_drift = 0;
+  Cluster group(options);
+  group.Tick(1, 3);
+  group.Deliver();
+  group.Tick(1, 7);
+  EXPECT_TRUE(group[1].HasLease());
+  group.Tick(1, 1);
+  EXPECT_FALSE(group[1].HasLease()) << "either clock may be a tick further than it shows";
 }
 
 TEST(Lease, WithoutTheOptionThereIsNone) {

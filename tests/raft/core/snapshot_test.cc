@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "tests/raft/core/group.h"
 
 namespace ds::raft {
@@ -252,6 +254,145 @@ TEST(Snapshot, AMemberThatCrashesInTheMiddleIsSentItAnew) {
   EXPECT_EQ(group.state(3), group.state(1));
 }
 
+// §5.3: the probe of a new leader, which knows nothing of a member that is away, goes on from where
+// it was when its connection breaks.
+TEST(Snapshot, IsNotSentWhereTheEndOfTheLogWillDo) {
+  Group group;
+  group.Elect(1);
+  for (int i = 0; i < 10; ++i) group.Propose(1, fmt::format("c{}", i));
+  group.Run(4);
+  group.Crash(3);
+  group.Transfer(1, 2);
+  group.Run(4);
+  ASSERT_EQ(group[2].role(), Node::Role::kLeader);
+  group.Propose(2, "d");
+  group.Run(4);
+  group.Compact(2, 8);
+  group.Unreachable(2, 3);
+  group.Run(30);
+  group.Restart(3);
+  group.SetDrop([](const Group::Packet& packet) {
+    EXPECT_FALSE(std::holds_alternative<SnapshotPart>(packet.message.body));
+    return false;
+  });
+  group.Run(30);
+  EXPECT_EQ(group.state(3), group.state(2));
+}
+
+// §5.3: what is under way to a member that crashes is lost, and nobody refuses what follows it
+// while no more may be under way.
+TEST(Snapshot, IsSentWhenWhatWasUnderWayIsForgotten) {
+  Group::Options options;
+  options.node.append_in_flight_max = 1;
+  Group group(options);
+  group.Elect(1);
+  group.Run(4);
+  group.Propose(1, "a");
+  group.Crash(3);
+  for (const char* command : {"b", "c", "d"}) group.Propose(1, command);
+  group.Run(4);
+  group.Compact(1);
+  ASSERT_GT(group[1].snapshot().index, group[1].followers()[1].next);
+  group.Restart(3);
+  group.Run(60);
+  EXPECT_EQ(group[3].snapshot(), group[1].snapshot());
+  EXPECT_EQ(group.state(3), group.state(1));
+}
+
+TEST(Snapshot, OfTheSamePositionDoesNotReplaceWhatIsThere) {
+  Group group;
+  LeaveBehind(group);
+  SnapshotMeta other = group[1].SnapshotHere();
+  other.bytes = 9999;
+  group[1].Compact(other, other.last.index);
+  group.Heal();
+  group.Run(60);
+  EXPECT_EQ(group.disk(3).snapshot.bytes, group.disk(1).snapshot.bytes);
+  EXPECT_EQ(group.state(3), group.state(1));
+}
+
+TEST(Snapshot, WithoutAConfigurationIsNone) {
+  Group group;
+  group.AddEmpty(4);
+  group.Inject(1, 4, Append(3, At(0, 0), LogOf({1, 3}), 2));
+  ASSERT_EQ(group[4].applied(), LogIndex(2));
+  EXPECT_TRUE(group[4].SnapshotHere().configuration.voters.empty());
+  group[4].Compact(group[4].SnapshotHere(), LogIndex(2));
+  EXPECT_EQ(group[4].snapshot(), At(0, 0));
+  EXPECT_NE(group[4].entry(LogIndex(1)), nullptr);
+}
+
+// §7: a transfer that lasts longer than the time between two snapshots.
+
+/// Ticks until 3 has the leader's state, while there is a proposal each 5 ticks and the leader
+/// makes snapshots whenever it may.
+std::optional<int> TicksOfTransfer(bool puts_off) {
+  Group::Options options = SmallParts();
+  options.node.snapshot_bytes_per_tick = 2;
+  Group group(options);
+  LeaveBehind(group, 40);
+  group.Heal();
+  for (int tick = 1; tick <= 1000; ++tick) {
+    group.Run(1);
+    if (tick % 5 == 0) group.Propose(1, "x");
+    group.Deliver();
+    if (!puts_off || !group[1].SnapshotInTransfer()) group.Compact(1);
+    if (group.state(3).size() >= 40) return tick;
+  }
+  return std::nullopt;
+}
+
+TEST(SnapshotInTransfer, ASlowTransferEndsUnderSteadyCompaction) {
+  EXPECT_EQ(TicksOfTransfer(false), std::nullopt) << "each new snapshot begins anew";
+  EXPECT_TRUE(TicksOfTransfer(true));
+}
+
+TEST(SnapshotInTransfer, IsSaidOfALeaderWhoseFollowerTakesParts) {
+  Group::Options options = SmallParts();
+  options.node.snapshot_bytes_per_tick = 2;
+  Group group(options);
+  LeaveBehind(group, 40);
+  EXPECT_FALSE(group[1].SnapshotInTransfer()) << "it does not answer";
+  group.Heal();
+  group.Run(20);
+  ASSERT_TRUE(group[1].followers()[1].receives_snapshot);
+  EXPECT_TRUE(group[1].SnapshotInTransfer());
+  EXPECT_FALSE(group[3].SnapshotInTransfer());
+  group.Run(400);
+  ASSERT_EQ(group.state(3), group.state(1));
+  EXPECT_FALSE(group[1].SnapshotInTransfer());
+}
+
+TEST(SnapshotInTransfer, EndsWhenNoPartIsTaken) {
+  Group group(SmallParts());
+  LeaveBehind(group, 40);
+  group.Heal();
+  int parts = 0;
+  group.SetDrop([&parts](const Group::Packet& packet) {
+    return std::holds_alternative<SnapshotPart>(packet.message.body) && ++parts > 3;
+  });
+  group.Run(10);
+  ASSERT_GT(parts, 3);
+  EXPECT_TRUE(group[1].SnapshotInTransfer());
+  group.Run(200);
+  ASSERT_TRUE(group[1].followers()[1].active);
+  ASSERT_TRUE(group[1].followers()[1].receives_snapshot);
+  EXPECT_FALSE(group[1].SnapshotInTransfer());
+}
+
+TEST(SnapshotInTransfer, EndsWhenTheFollowerIsGone) {
+  Group::Options options = SmallParts();
+  options.node.snapshot_bytes_per_tick = 2;
+  Group group(options);
+  LeaveBehind(group, 40);
+  group.Heal();
+  group.Run(20);
+  ASSERT_TRUE(group[1].SnapshotInTransfer());
+  group.Crash(3);
+  group.Run(21);
+  EXPECT_FALSE(group[1].SnapshotInTransfer());
+}
+
 // Figure 13, the receiver
 
 TEST(InstallSnapshot, OfAnOldTermIsRefusedWithTheOwnTerm) {
@@ -303,6 +444,19 @@ TEST(InstallSnapshot, ThePartsOfAnotherSnapshotBeginAnew) {
   EXPECT_EQ(answer.next_offset, 2U);
   EXPECT_TRUE(AnswerTo(group, Part(6, Meta(5, 11), 2, "d\n")).installed);
   EXPECT_THAT(group.state(1), ElementsAre("c", "d"));
+}
+
+TEST(InstallSnapshot, ThePartsOfTwoLeadersAreNotPutTogether) {
+  Group group;
+  AnswerTo(group, Part(6, Meta(), 0, "a\n"));
+  group.Inject(3, 1, Part(7, Meta(), 2, "y\n"));
+  const auto answer = LastSaid<SnapshotPartResponse>(group, 1, 3);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->body.next_offset, 0U) << "their bytes may differ";
+  EXPECT_FALSE(answer->body.installed);
+  group.Inject(3, 1, Part(7, Meta(), 0, "x\n"));
+  group.Inject(3, 1, Part(7, Meta(), 2, "y\n"));
+  EXPECT_THAT(group.state(1), ElementsAre("x", "y"));
 }
 
 TEST(InstallSnapshot, APartOutOfItsOrderIsAnsweredWithTheOneThatIsWanted) {

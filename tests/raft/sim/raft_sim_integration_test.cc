@@ -1,7 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -17,8 +19,8 @@ using ::testing::IsEmpty;
 using testing::RunTool;
 using testing::ToolResult;
 
-ToolResult RaftSim(std::vector<std::string> arguments) {
-  return RunTool("raft-sim", std::move(arguments), {.timeout = std::chrono::seconds(120)});
+ToolResult RaftSim(const std::vector<std::string>& arguments) {
+  return RunTool("raft-sim", arguments, {.timeout = std::chrono::seconds(120)});
 }
 
 TEST(RaftSimTest, ACleanRunPrintsItsTotalsAndExitsWithZero) {
@@ -64,13 +66,19 @@ TEST(RaftSimTest, APlantedBugIsFoundAndReplays) {
   ASSERT_TRUE(report.contains("finding"));
   EXPECT_THAT(report["finding"]["violation"].get<std::string>(), HasSubstr("durability"));
   const std::string again = report["finding"]["again"];
-  EXPECT_THAT(again, HasSubstr("--planted ack-before-durable --trace"));
+  EXPECT_THAT(again, HasSubstr("--planted ack-before-durable"));
 
-  const std::string seed = std::to_string(report["finding"]["seed"].get<std::uint64_t>());
-  const ToolResult replay =
-      RaftSim({"--first-seed", seed, "--planted", "ack-before-durable", "--trace"});
+  // The command gives the very run that was reported: the same faults, the same violation.
+  std::istringstream words(again);
+  std::vector<std::string> arguments{std::istream_iterator<std::string>(words), {}};
+  ASSERT_EQ(arguments.front(), "raft-sim");
+  arguments.erase(arguments.begin());
+  arguments.emplace_back("--json");
+  const ToolResult replay = RaftSim(arguments);
   EXPECT_EQ(replay.exit_code, 1);
-  EXPECT_THAT(replay.out, HasSubstr("FAILED: durability"));
+  const json repeated = json::parse(replay.out);
+  EXPECT_EQ(repeated["violation"], report["finding"]["violation"]);
+  EXPECT_EQ(repeated["faults"], report["finding"]["faults"]);
 
   const ToolResult text = RaftSim({"--seeds", "20", "--planted", "ack-before-durable"});
   EXPECT_THAT(text.out, HasSubstr("the planted bug ack-before-durable was found"));
@@ -79,15 +87,33 @@ TEST(RaftSimTest, APlantedBugIsFoundAndReplays) {
 
 TEST(RaftSimTest, WrongCommandLinesAreUsageErrors) {
   const std::vector<std::vector<std::string>> wrong = {
-      {"--faults", "quake"}, {"--planted", "nothing"}, {"--nodes", "0"},
-      {"--seeds", "0"},      {"--seconds", "0"},       {"--unknown"},
-      {"--svg", "x.svg"},    {"--seeds", "-1"},
+      {"--faults", "quake"},
+      {"--planted", "nothing"},
+      {"--nodes", "0"},
+      {"--seeds", "0"},
+      {"--seconds", "0"},
+      {"--unknown"},
+      {"--svg", "x.svg"},
+      {"--seeds", "-1"},
+      {"--fault-numbers", "1"},
+      {"--trace", "--fault-numbers", "1,x"},
+      {"--trace", "--fault-numbers", "100000"},
   };
   for (const auto& arguments : wrong) {
     const ToolResult result = RaftSim(arguments);
     EXPECT_EQ(result.exit_code, 2) << arguments[0];
     EXPECT_THAT(result.err, HasSubstr("raft-sim: "));
     EXPECT_EQ(result.out, "");
+  }
+}
+
+TEST(RaftSimTest, ResultsThatCannotBeWrittenAreAFailure) {
+  for (const char* mode : {"--trace", "--figure16 --trials 2", "--json"}) {
+    const ToolResult result = RunTool(
+        "/bin/sh", {"-c", std::string("exec \"$DS_BIN_DIR/raft-sim\" --seeds 1 --faults none ") +
+                              mode + " >/dev/full"});
+    EXPECT_EQ(result.exit_code, 1) << mode;
+    EXPECT_THAT(result.err, HasSubstr("write the results to stdout")) << mode;
   }
 }
 

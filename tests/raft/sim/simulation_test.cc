@@ -110,11 +110,11 @@ INSTANTIATE_TEST_SUITE_P(All, PlantedBugTest,
                                            Planted{PlantedBug::kCommitOldTerm, 1, 12},
                                            Planted{PlantedBug::kForgetVote, 1, 2},
                                            Planted{PlantedBug::kLeaseAfterPause, 50, 3},
-                                           Planted{PlantedBug::kRefusedIsDead, 212, 3},
+                                           Planted{PlantedBug::kRefusedIsDead, 162, 3},
                                            Planted{PlantedBug::kChangeWithoutNoop, 5, 3},
                                            Planted{PlantedBug::kTruncateCommitted, 5, 3},
                                            Planted{PlantedBug::kSnapshotForgetsConfiguration, 1, 2},
-                                           Planted{PlantedBug::kReadWithoutRound, 27, 3},
+                                           Planted{PlantedBug::kReadWithoutRound, 73, 3},
                                            Planted{PlantedBug::kAckBeforeDurable, 1, 2}));
 
 }  // namespace

@@ -581,7 +581,8 @@ TEST(RaftStoreOnARealDiskTest, KeepsWhatItWasGiven) {
 
 /// Run by the test below, where DS_SMALL_FOLDER is a file system of 2 MiB.
 TEST(RaftStoreOnARealDiskTest, DISABLED_OnAFullFileSystem) {
-  const std::string folder = std::getenv("DS_SMALL_FOLDER");  // NOLINT(concurrency-mt-unsafe)
+  const char* const folder = std::getenv("DS_SMALL_FOLDER");  // NOLINT(concurrency-mt-unsafe)
+  ASSERT_NE(folder, nullptr);
   auto disk = fs::RootedDisk::Open(folder);
   ASSERT_TRUE(disk.ok()) << disk.status();
   RaftStore::Options options;
@@ -620,12 +621,13 @@ TEST(RaftStoreOnARealDiskTest, DISABLED_OnAFullFileSystem) {
 
 TEST(RaftStoreOnARealDiskTest, AFullFileSystemLosesNothing) {
   const testing::TempDir folder;
+  const std::string script =
+      "mount -t tmpfs -o size=2m tmpfs \"$2\" || exit 99\n"
+      "DS_SMALL_FOLDER=\"$2\" exec \"$1\" --gtest_also_run_disabled_tests "
+      "--gtest_filter='*DISABLED_OnAFullFileSystem'";
   const auto result = ::ds::testing::RunTool(
-      "unshare", {"-Urm", "sh", "-c",  // NOLINT(bugprone-suspicious-missing-comma): one script
-                  "mount -t tmpfs -o size=2m tmpfs \"$2\" || exit 99\n"
-                  "DS_SMALL_FOLDER=\"$2\" exec \"$1\" --gtest_also_run_disabled_tests "
-                  "--gtest_filter='*DISABLED_OnAFullFileSystem'",
-                  "sh", std::filesystem::read_symlink("/proc/self/exe").string(), folder.path()});
+      "unshare", {"-Urm", "sh", "-c", script, "sh",
+                  std::filesystem::read_symlink("/proc/self/exe").string(), folder.path()});
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
   EXPECT_THAT(result.out, HasSubstr("[  PASSED  ] 1 test"));
 }
