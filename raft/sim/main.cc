@@ -28,7 +28,7 @@ using nlohmann::json;
 template <typename... Args>
 void Print(fmt::format_string<Args...> format, Args&&... args) {
   const std::string text = fmt::format(format, std::forward<Args>(args)...);
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  [[maybe_unused]] const std::size_t written = std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
 struct Options {
