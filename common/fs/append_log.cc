@@ -20,7 +20,6 @@ constexpr std::string_view kMagic = "DSAPPLOG";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kSegmentHeaderBytes = 32;
 constexpr std::size_t kGroupHeaderBytes = 36;
-constexpr std::size_t kRecordHeaderBytes = 5;
 constexpr std::string_view kSuffix = ".log";
 constexpr std::size_t kDigits = 20;
 /// A buffer that one large group made larger than this is given back.
