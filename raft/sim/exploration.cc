@@ -1,15 +1,13 @@
 #include "raft/sim/exploration.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <csignal>
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <thread>
 
 #include "tests/sim/explore.h"
@@ -19,49 +17,15 @@ namespace {
 
 constexpr std::uint64_t kRepeatedSeeds = 32;
 
-/// Of this thread; aborts happen in the thread that they concern.
-thread_local std::uint64_t running_seed = 0;
-thread_local bool running = false;
-
-/// Async-signal-safe.
-void OnAbort(int number) {
-  if (running) {
-    std::array<char, 64> text{};
-    auto begin = text.end();
-    *--begin = '\n';
-    std::uint64_t rest = running_seed;
-    do {
-      *--begin = static_cast<char>('0' + rest % 10);
-      rest /= 10;
-    } while (rest != 0);
-    constexpr std::string_view kPrefix = "while simulating seed ";
-    begin -= static_cast<std::ptrdiff_t>(kPrefix.size());
-    std::copy(kPrefix.begin(), kPrefix.end(), begin);
-    [[maybe_unused]] const ssize_t written =
-        ::write(STDERR_FILENO, begin, static_cast<std::size_t>(text.end() - begin));
-  }
-  std::signal(number, SIG_DFL);
-  std::raise(number);
-}
-
-class SeedOnAbort {
- public:
-  SeedOnAbort() { std::signal(SIGABRT, OnAbort); }
-  ~SeedOnAbort() { std::signal(SIGABRT, SIG_DFL); }
-  SeedOnAbort(const SeedOnAbort&) = delete;
-  SeedOnAbort& operator=(const SeedOnAbort&) = delete;
-};
-
 SimulationResult RunSeed(const ExplorationOptions& options, std::uint64_t seed,
                          const std::vector<Fault>& faults) {
-  running_seed = seed;
-  running = true;
+  sim::SeedOnAbort::Set(seed);
   SimulationResult result = Simulate(options.simulation, seed, faults);
   if (seed % kRepeatedSeeds == 0 && !result.violation &&
       Simulate(options.simulation, seed, faults) != result) {
     result.violation = "determinism: a second run of this seed went another way";
   }
-  running = false;
+  sim::SeedOnAbort::Set(std::nullopt);
   return result;
 }
 
@@ -104,7 +68,7 @@ Finding Reduce(const ExplorationOptions& options, std::uint64_t seed) {
 
 ExplorationResult ExploreSeeds(const ExplorationOptions& options,
                                const std::function<void(std::uint64_t)>& progress) {
-  const SeedOnAbort seed_on_abort;
+  const sim::SeedOnAbort seed_on_abort("while simulating seed ");
   std::atomic<std::uint64_t> next{0};
   std::atomic<std::uint64_t> failed_at{options.seeds};
   struct Slot {

@@ -29,13 +29,19 @@ std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
   return *value;
 }
 
-std::atomic<std::uint64_t> running_seed{0};
-std::atomic<bool> running{false};
+std::atomic<const char*> seed_prefix{nullptr};
+/// Deaths happen in the thread that they concern.
+thread_local std::uint64_t running_seed = 0;
+thread_local bool running = false;
 
 /// Async-signal-safe.
 void WriteSeed() {
-  if (!running.exchange(false)) return;
-  std::array<char, 64> text{};
+  const char* const before = seed_prefix;
+  if (!running || before == nullptr) return;
+  running = false;
+  const std::string_view prefix(before);
+  [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, prefix.data(), prefix.size());
+  std::array<char, 32> text{};
   auto begin = text.end();
   *--begin = '\n';
   std::uint64_t rest = running_seed;
@@ -43,11 +49,7 @@ void WriteSeed() {
     *--begin = static_cast<char>('0' + rest % 10);
     rest /= 10;
   } while (rest != 0);
-  constexpr std::string_view kPrefix = "while simulating DS_SIM_SEED=";
-  begin -= static_cast<std::ptrdiff_t>(kPrefix.size());
-  std::copy(kPrefix.begin(), kPrefix.end(), begin);
-  [[maybe_unused]] const ssize_t written =
-      ::write(STDERR_FILENO, begin, static_cast<std::size_t>(text.end() - begin));
+  written = ::write(STDERR_FILENO, begin, static_cast<std::size_t>(text.end() - begin));
 }
 
 void OnAbort(int number) {
@@ -65,22 +67,24 @@ Seeds SeedsFromEnvironment(std::uint64_t runs) {
                        : Seeds{seed, FromEnvironment("DS_SIM_RUNS", 1)};
 }
 
-namespace internal {
-
-SeedOnAbort::SeedOnAbort() {
+SeedOnAbort::SeedOnAbort(const char* prefix) {
+  seed_prefix = prefix;
   std::signal(SIGABRT, OnAbort);
   if (__sanitizer_set_death_callback != nullptr) __sanitizer_set_death_callback(WriteSeed);
 }
 
 SeedOnAbort::~SeedOnAbort() {
-  running = false;
+  Set(std::nullopt);
+  seed_prefix = nullptr;
   std::signal(SIGABRT, SIG_DFL);
 }
 
-void SeedOnAbort::Set(std::uint64_t seed) {
-  running_seed = seed;
-  running = true;
+void SeedOnAbort::Set(std::optional<std::uint64_t> seed) {
+  running_seed = seed.value_or(0);
+  running = seed.has_value();
 }
+
+namespace internal {
 
 std::string Report(std::uint64_t seed, const RunResult& result,
                    const std::vector<std::string>& faults, std::size_t faults_before) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -79,18 +80,19 @@ struct Exploration {
   std::string report;         ///< seed, failure, those faults, the end of the trace, how to replay
 };
 
-namespace internal {
 /// While one of these lives, an abort (a CHECK in the code under test) or a sanitizer's death names
-/// the seed on stderr.
+/// the seed that its thread runs, on stderr behind `prefix` (a literal). One at a time.
 class SeedOnAbort {
  public:
-  SeedOnAbort();
+  explicit SeedOnAbort(const char* prefix);
   ~SeedOnAbort();
   SeedOnAbort(const SeedOnAbort&) = delete;
   SeedOnAbort& operator=(const SeedOnAbort&) = delete;
-  void Set(std::uint64_t seed);
+  /// This thread runs `seed` now; none: none.
+  static void Set(std::optional<std::uint64_t> seed);
 };
 
+namespace internal {
 /// The text of a failure, with the command that replays it.
 std::string Report(std::uint64_t seed, const RunResult& result,
                    const std::vector<std::string>& faults, std::size_t faults_before);
@@ -104,9 +106,9 @@ Exploration<Fault> Explore(const Experiment<Fault>& experiment, Seeds seeds) {
   constexpr std::uint64_t kRepeatedSeeds = 32;
   constexpr std::size_t kReductionRuns = 2000;
   Exploration<Fault> found;
-  internal::SeedOnAbort seed_on_abort;
+  const SeedOnAbort seed_on_abort("while simulating DS_SIM_SEED=");
   for (std::uint64_t seed = seeds.first; seed - seeds.first < seeds.runs; ++seed) {
-    seed_on_abort.Set(seed);
+    SeedOnAbort::Set(seed);
     Rng fault_rng(~seed);
     std::vector<Fault> faults = experiment.draw_faults(fault_rng);
     const auto run = [&](const std::vector<Fault>& some) {
