@@ -227,8 +227,8 @@ class Server::Impl {
   void Drain(TimePoint deadline) {
     if (server_ == nullptr || drained_) return;
     drained_ = true;
-    if (auto* health = server_->GetHealthCheckService()) health->Shutdown();
     accept_thread_->Stop();
+    if (auto* health = server_->GetHealthCheckService()) health->Shutdown();
     // Shutdown() waits for every call, and a watcher may stay for ever. Until it returns: a watcher
     // that gRPC had taken already may begin late.
     std::jthread watchers_end([this](const std::stop_token& stop) {

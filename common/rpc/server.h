@@ -54,9 +54,10 @@ class Server {
 
   const std::vector<net::Endpoint>& listen() const;
 
-  /// Tells health watchers NOT_SERVING, stops accepting connections and calls, and returns when the
-  /// calls under way have ended; at `deadline` it cancels those that have not. Watchers of health
-  /// and users of reflection are not waited for.
+  /// Closes the listeners, tells health watchers NOT_SERVING (in this order: who was told is not
+  /// connected again), accepts no more calls, and returns when the calls under way have ended; at
+  /// `deadline` it cancels those that have not. Watchers of health and users of reflection are not
+  /// waited for.
   void Drain(TimePoint deadline);
 
  private:

@@ -65,7 +65,7 @@ def main():
             env={**os.environ, "PATH": os.path.abspath(bin_folder) + ":" + os.environ["PATH"]},
             start_new_session=True)
         try:
-            out, _ = process.communicate(timeout=90)
+            out, _ = process.communicate(timeout=270)
         finally:
             try:
                 os.killpg(process.pid, signal.SIGKILL)  # daemons that a block left behind

@@ -44,11 +44,6 @@ using Way = UdpProxy::Way;
 
 namespace stdfs = std::filesystem;
 
-bool IsPacket(const std::string& datagram) {
-  const auto type = static_cast<unsigned char>(datagram.empty() ? 0 : datagram[0]);
-  return type == 0x90 || type == 0xA0;
-}
-
 // --- Files ---
 
 /// Where the programs are.

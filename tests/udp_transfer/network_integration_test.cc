@@ -35,11 +35,6 @@ using Way = UdpProxy::Way;
 
 namespace stdfs = std::filesystem;
 
-bool IsPacket(const std::string& datagram) {
-  const auto type = static_cast<unsigned char>(datagram.empty() ? 0 : datagram[0]);
-  return type == 0x90 || type == 0xA0;
-}
-
 std::string WriteKey(const TempDir& folder, const std::string& name, const std::string& key) {
   std::string path = folder.Write(name, key + "\n");
   CHECK(::chmod(path.c_str(), 0600) == 0);

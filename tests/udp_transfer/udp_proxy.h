@@ -16,6 +16,12 @@
 
 namespace ds::udp_transfer {
 
+/// Whether it is a packet of the fast mode after the handshake, by its first byte.
+inline bool IsPacket(const std::string& datagram) {
+  const auto type = static_cast<unsigned char>(datagram.empty() ? 0 : datagram[0]);
+  return type == 0x90 || type == 0xA0;
+}
+
 /// A server on 127.0.0.1 that clients take for the real one: it passes datagrams on, as a rule
 /// says. Each client has a port of its own towards the server. Thread-safe.
 class UdpProxy {
