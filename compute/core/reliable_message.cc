@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "common/base/big_endian.h"
 #include "common/base/check.h"
 
 namespace ds::compute {
@@ -13,29 +14,21 @@ namespace {
 constexpr std::string_view kMagic = "DSCQ";
 constexpr std::size_t kTagBytes = 8;
 
-/// The byte that says which message it is; of the order in the variant.
-template <typename T>
-constexpr char kType = '\0';
-template <>
-constexpr char kType<RequestMessage> = '\1';
-template <>
-constexpr char kType<AnswerMessage> = '\2';
-template <>
-constexpr char kType<ReadyMessage> = '\3';
-template <>
-constexpr char kType<WorkMessage> = '\4';
-template <>
-constexpr char kType<ResultMessage> = '\5';
-template <>
-constexpr char kType<HeartbeatMessage> = '\6';
-template <>
-constexpr char kType<DisconnectMessage> = '\7';
-template <>
-constexpr char kType<VersionMessage> = '\10';
+/// The byte that says which message it is; in the order of the variant.
+enum Type : char {
+  kRequest = 1,
+  kAnswer = 2,
+  kReady = 3,
+  kWork = 4,
+  kResult = 5,
+  kHeartbeat = 6,
+  kDisconnect = 7,
+  kVersion = 8,
+};
 
 std::string TagBytes(std::uint64_t tag) {
-  std::string bytes(kTagBytes, '\0');
-  for (std::size_t i = kTagBytes; i-- > 0; tag >>= 8U) bytes[i] = static_cast<char>(tag & 0xffU);
+  std::string bytes;
+  AppendU64(&bytes, tag);
   return bytes;
 }
 
@@ -80,11 +73,8 @@ class Fields {
     return byte.empty() ? 0 : static_cast<std::uint8_t>(byte[0]);
   }
   std::uint64_t Tag() {
-    std::uint64_t tag = 0;
-    for (const char byte : Bytes(kTagBytes, kTagBytes)) {
-      tag = tag << 8U | static_cast<std::uint8_t>(byte);
-    }
-    return tag;
+    const std::string bytes = Bytes(kTagBytes, kTagBytes);
+    return BigEndianReader(bytes).U64().value_or(0);
   }
   AnswerStatus Status(AnswerStatus max) {
     const std::uint8_t byte = Byte();
@@ -104,27 +94,27 @@ class Fields {
 std::optional<ReliableMessage> DecodeFields(char type, Fields& fields) {
   // Braces: in order, from left to right.
   switch (type) {
-    case kType<RequestMessage>:
+    case kRequest:
       return RequestMessage{fields.Bytes(kRequestIdBytes, kRequestIdBytes),
                             fields.Bytes(1, kServiceBytesMax), fields.Bytes(0, kBodyBytesMax)};
-    case kType<AnswerMessage>:
+    case kAnswer:
       return AnswerMessage{fields.Bytes(kRequestIdBytes, kRequestIdBytes),
                            fields.Status(AnswerStatus::kBusy), fields.Bytes(0, kBodyBytesMax)};
-    case kType<ReadyMessage>: {
+    case kReady: {
       ReadyMessage ready{fields.Bytes(1, kServiceBytesMax), fields.Byte()};
       fields.Require(ready.capacity > 0);
       return ready;
     }
-    case kType<WorkMessage>:
+    case kWork:
       return WorkMessage{fields.Tag(), fields.Bytes(0, kBodyBytesMax)};
-    case kType<ResultMessage>:
+    case kResult:
       return ResultMessage{fields.Tag(), fields.Status(AnswerStatus::kWrong),
                            fields.Bytes(0, kBodyBytesMax)};
-    case kType<HeartbeatMessage>:
+    case kHeartbeat:
       return HeartbeatMessage{};
-    case kType<DisconnectMessage>:
+    case kDisconnect:
       return DisconnectMessage{};
-    case kType<VersionMessage>:
+    case kVersion:
       return VersionMessage{};
     default:
       return std::nullopt;
@@ -134,14 +124,9 @@ std::optional<ReliableMessage> DecodeFields(char type, Fields& fields) {
 }  // namespace
 
 Frames EncodeReliable(const ReliableMessage& message) {
-  Frames frames;
-  std::visit(
-      [&]<typename T>(const T& fields) {
-        frames.push_back(std::string(kMagic) + static_cast<char>(kReliableVersion));
-        frames.emplace_back(1, kType<T>);
-        Append(frames, fields);
-      },
-      message);
+  Frames frames = {std::string(kMagic) + static_cast<char>(kReliableVersion),
+                   std::string(1, static_cast<char>(kRequest + message.index()))};
+  std::visit([&](const auto& fields) { Append(frames, fields); }, message);
   return frames;
 }
 

@@ -37,6 +37,11 @@ class Peer {
     now_ = end;
     return Take();
   }
+  /// And as much time passes as ends a number without newline.
+  std::string SendBare(std::string_view bytes) {
+    std::string answers = Send(bytes);
+    return answers += Wait(kPause);
+  }
   std::string End() {
     connection_.HandleEndOfStream(&answers_);
     return Take();
@@ -69,8 +74,7 @@ TEST(PrimeConnectionTest, AnUnframedNumberEndsWithThePauseAndIsAnsweredWithoutNe
   EXPECT_EQ(peer.Wait(kPause - 1ns), "");
   EXPECT_EQ(peer.Wait(1ns), "is prime");
   EXPECT_EQ(peer.Wait(10s), "") << "it is answered once";
-  EXPECT_EQ(peer.Send("15492810"), "");
-  EXPECT_EQ(peer.Wait(kPause), "is not prime");
+  EXPECT_EQ(peer.SendBare("15492810"), "is not prime");
 }
 
 TEST(PrimeConnectionTest, AnUnframedNumberMayBeSplitByLessThanThePause) {
@@ -79,16 +83,13 @@ TEST(PrimeConnectionTest, AnUnframedNumberMayBeSplitByLessThanThePause) {
     EXPECT_EQ(peer.Send({&digit, 1}), "");
     EXPECT_EQ(peer.Wait(kPause - 1ns), "");
   }
-  EXPECT_EQ(peer.Send("1"), "");
-  EXPECT_EQ(peer.Wait(kPause), "is prime");
+  EXPECT_EQ(peer.SendBare("1"), "is prime");
 }
 
 TEST(PrimeConnectionTest, AnUnframedNumberThatIsSplitByThePauseIsTwoNumbers) {
   Peer peer;
-  peer.Send("15");
-  EXPECT_EQ(peer.Wait(kPause), "is not prime");
-  peer.Send("13");
-  EXPECT_EQ(peer.Wait(kPause), "is prime");
+  EXPECT_EQ(peer.SendBare("15"), "is not prime");
+  EXPECT_EQ(peer.SendBare("13"), "is prime");
 }
 
 TEST(PrimeConnectionTest, TheEndOfStreamEndsAnUnframedNumber) {
@@ -100,8 +101,7 @@ TEST(PrimeConnectionTest, TheEndOfStreamEndsAnUnframedNumber) {
 
 TEST(PrimeConnectionTest, ALateLoneLineFeedAfterAnUnframedNumberIsAnEmptyLine) {
   Peer peer;
-  peer.Send("17");
-  EXPECT_EQ(peer.Wait(kPause), "is prime");
+  EXPECT_EQ(peer.SendBare("17"), "is prime");
   EXPECT_EQ(peer.Send("\n"), "");
   EXPECT_EQ(peer.Send("18"), "");
   EXPECT_EQ(peer.Wait(1min), "") << "the connection is framed now";
@@ -117,18 +117,14 @@ TEST(PrimeConnectionTest, ALineFeedJustBeforeThePauseIsOverFramesTheNumber) {
 
 TEST(PrimeConnectionTest, AnUnframedNonNumberIsAnErrorAndTheConnectionLives) {
   Peer peer;
-  peer.Send("seventeen");
-  EXPECT_EQ(peer.Wait(kPause), "error: \"seventeen\" is not a number");
-  peer.Send("17");
-  EXPECT_EQ(peer.Wait(kPause), "is prime");
+  EXPECT_EQ(peer.SendBare("seventeen"), "error: \"seventeen\" is not a number");
+  EXPECT_EQ(peer.SendBare("17"), "is prime");
 }
 
 TEST(PrimeConnectionTest, UnframedBlanksAreNoNumber) {
   Peer peer;
-  peer.Send(" \r\t ");
-  EXPECT_EQ(peer.Wait(kPause), "");
-  peer.Send(" 17 ");
-  EXPECT_EQ(peer.Wait(kPause), "is prime");
+  EXPECT_EQ(peer.SendBare(" \r\t "), "");
+  EXPECT_EQ(peer.SendBare(" 17 "), "is prime");
 }
 
 TEST(PrimeConnectionTest, AnUnframedNumberOver64BytesIsOneErrorAndEndsWithThePause) {
@@ -138,8 +134,7 @@ TEST(PrimeConnectionTest, AnUnframedNumberOver64BytesIsOneErrorAndEndsWithThePau
     EXPECT_EQ(peer.Wait(kPause - 1ns), "");
   }
   EXPECT_EQ(peer.Wait(1ns), "error: longer than 64 bytes");
-  peer.Send("17");
-  EXPECT_EQ(peer.Wait(kPause), "is prime");
+  EXPECT_EQ(peer.SendBare("17"), "is prime");
 }
 
 // --- Lines ---
