@@ -12,6 +12,13 @@
 #include "common/base/parse.h"
 
 namespace ds::net {
+namespace {
+
+/// getaddrinfo(3) takes it for no host, and so for localhost: the opposite of what who writes it
+/// means.
+constexpr std::string_view kResolversAny = "*";
+
+}  // namespace
 
 absl::StatusOr<HostPort> HostPort::Parse(std::string_view text) {
   const auto bad = [&](std::string_view why) {
@@ -33,6 +40,7 @@ absl::StatusOr<HostPort> HostPort::Parse(std::string_view text) {
     if (host.find(':') != std::string_view::npos) return bad("put an IPv6 host into brackets");
   }
   if (host.empty()) return bad("the host is missing");
+  if (host == kResolversAny) return bad("* is no host; 0.0.0.0 and [::] are all addresses");
   if (host.find('\0') != std::string_view::npos) return bad("NUL in the host");
   if (host.find_first_of("[]") != std::string_view::npos) return bad("a bracket in the host");
   const auto number = ParseDecimal(port);
@@ -51,6 +59,7 @@ Endpoint::Endpoint(const sockaddr* address, socklen_t length) : length_(length) 
 }
 
 absl::StatusOr<std::vector<Endpoint>> Endpoint::Resolve(const HostPort& host_port) {
+  if (host_port.host == kResolversAny) return Unavailable("resolve \"*\": not a host");
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;

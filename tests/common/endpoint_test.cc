@@ -78,6 +78,8 @@ TEST(HostPortTest, MalformedAddressesAreRefusedWithTheReason) {
       {"[::1]x:80", "expected [HOST]:PORT"},
       {"ho\0st:80"sv, "NUL"},
       {"[ho\0st]:80"sv, "NUL"},
+      {"*:80", "0.0.0.0 and [::] are all addresses"},
+      {"[*]:80", "0.0.0.0 and [::] are all addresses"},
   };
   for (const auto& test_case : cases) {
     const auto parsed = HostPort::Parse(test_case.text);
@@ -133,6 +135,8 @@ TEST(EndpointTest, NameThatIsNoneIsAnErrorThatNamesIt) {
   ASSERT_FALSE(endpoints.ok());
   EXPECT_THAT(Message(endpoints.status()), HasSubstr(name));
 }
+
+TEST(EndpointTest, AStarIsNotTakenForLocalhost) { EXPECT_FALSE(Endpoint::Resolve({"*", 1}).ok()); }
 
 }  // namespace
 }  // namespace ds::net
