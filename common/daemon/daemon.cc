@@ -49,6 +49,8 @@ class BackgroundWork {
 
 Daemon::Daemon(ProgramInfo info)
     : info_(std::move(info)), signals_({SIGINT, SIGTERM, SIGHUP, SIGUSR1}) {
+  PermitClosedOutput();  // who closes it wants no ready line
+  FailIfOutputIsLost(info_.name);
   DescribeProgram(flags_, info_);
   flags_.add_flag("--allow-insecure", options_.allow_insecure,
                   "Permit addresses other than loopback, without encryption");

@@ -3,11 +3,17 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <stdlib.h>  // on_exit
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
+#include "common/base/check.h"
 #include "common/base/parse.h"
 
 namespace ds::daemon {
@@ -44,6 +50,22 @@ std::optional<int> ParseFlags(CLI::App& flags, const std::string& program, int a
 
 void PrintError(const std::string& program, const std::string& message) {
   std::fprintf(stderr, "%s: %s\n", program.c_str(), OneLine(message).c_str());
+}
+
+void FailIfOutputIsLost(const std::string& program) {
+  static std::string name;
+  if (std::exchange(name, program).empty()) {
+    CHECK(::on_exit(
+              [](int code, void* /*unused*/) {
+                const bool flushed = std::fflush(stdout) == 0;
+                if (code != kExitSuccess || (flushed && std::ferror(stdout) == 0)) return;
+                const std::string what = "write to standard output";
+                PrintError(name, flushed ? what + ": not all of it was taken"
+                                         : Message(ErrnoError(what, errno)));
+                ::_exit(kExitFailure);
+              },
+              nullptr) == 0);
+  }
 }
 
 int FailWith(const std::string& program, const absl::Status& status) {

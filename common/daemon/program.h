@@ -34,6 +34,10 @@ std::optional<int> ParseFlags(CLI::App& flags, const std::string& program, int a
 /// Prints "<program>: <message>" as one line on stderr.
 void PrintError(const std::string& program, const std::string& message);
 
+/// From now on a program that would exit with 0 exits with 1, and says so, if something that it
+/// printed could not be written to stdout.
+void FailIfOutputIsLost(const std::string& program);
+
 /// Prints the status and returns the exit code that fits it: kInvalidArgument is usage.
 int FailWith(const std::string& program, const absl::Status& status);
 

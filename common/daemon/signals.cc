@@ -13,19 +13,19 @@ namespace ds::daemon {
 
 namespace {
 
-/// Descriptors 0 to 2 that are closed become /dev/null. By system calls alone, since this runs
-/// before the sanitizers' runtimes are ready.
+/// Descriptors 0 to 2 that are closed become /dev/null, 1 one that cannot be written. By system
+/// calls alone, since this runs before the sanitizers' runtimes are ready.
 #if defined(__clang__)
 __attribute__((no_sanitize("address", "thread", "undefined")))
 #else
 __attribute__((no_sanitize_address, no_sanitize_thread, no_sanitize_undefined))
 #endif
 void FillStandardStreams() {
-  long fd = 0;
-  do {
-    fd = ::syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR);
-  } while (fd >= 0 && fd <= STDERR_FILENO);
-  if (fd >= 0) ::syscall(SYS_close, fd);
+  for (long fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::syscall(SYS_fcntl, fd, F_GETFD) >= 0) continue;
+    // Gets the lowest number that is free: this one.
+    ::syscall(SYS_openat, AT_FDCWD, "/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR);
+  }
 }
 
 /// Before the libraries' constructors: gRPC's open descriptors.
@@ -37,6 +37,13 @@ __attribute__((section(".preinit_array"),
 void PrepareStandardStreams() {
   FillStandardStreams();
   CHECK(std::signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+}
+
+void PermitClosedOutput() {
+  const int flags = ::fcntl(STDOUT_FILENO, F_GETFL);
+  if (flags < 0 || (flags & O_ACCMODE) != O_RDONLY) return;
+  const UniqueFd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+  if (null) ::dup2(null.get(), STDOUT_FILENO);
 }
 
 SignalFd::SignalFd(std::initializer_list<int> signals) {

@@ -8,8 +8,12 @@
 namespace ds::daemon {
 
 /// Gives a closed stdin, stdout or stderr to /dev/null: started like that, the program would
-/// otherwise give its number to a file or socket, and print into that. Ignores SIGPIPE.
+/// otherwise give its number to a file or socket, and print into that. What is printed to a stdout
+/// that was closed fails, as to a full one. Ignores SIGPIPE.
 void PrepareStandardStreams();
+
+/// What is printed to a stdout that was closed is lost from now on, and that is no failure.
+void PermitClosedOutput();
 
 /// Signals as a descriptor. The constructor blocks the signals in the calling thread, and so in
 /// every thread started after it: make it before there is another one. Calls

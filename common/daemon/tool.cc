@@ -10,6 +10,7 @@ namespace ds::daemon {
 
 Tool::Tool(ProgramInfo info) : info_(std::move(info)) {
   PrepareStandardStreams();
+  FailIfOutputIsLost(info_.name);
   DescribeProgram(flags_, info_);
 }
 

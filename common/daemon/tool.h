@@ -7,7 +7,8 @@
 
 namespace ds::daemon {
 
-/// The frame of a client tool: flags, Ctrl+C, exit codes. Make it first in main().
+/// The frame of a client tool: flags, Ctrl+C, exit codes. Make it first in main(). Results that
+/// could not be written to stdout make the exit code 1, whatever main() returns.
 ///
 /// Until BeginWork() SIGINT and SIGTERM end the process as they do by default, so that nothing the
 /// tool waits for (a list from a pipe, a name to be resolved) has to listen. After it they are a

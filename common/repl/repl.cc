@@ -69,7 +69,8 @@ class Repl::Pipe : public Source {
       : line_bytes_max_(options.line_bytes_max), interrupt_fd_(options.interrupt_fd) {}
 
   Input Next() override {
-    std::fflush(stdout);
+    // Nobody gets the answers: no reason to ask on.
+    if (std::fflush(stdout) != 0) return {Kind::kEnd};
     bool too_long = false;
     std::size_t searched = 0;
     for (;;) {

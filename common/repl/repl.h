@@ -23,7 +23,7 @@ std::string HistoryFile(std::string_view program, const char* xdg_state_home, co
 /// Reads commands from standard input. With a terminal at stdin and stdout it has a prompt, line
 /// editing and a history, which is read at the start and written at the end, for nobody else to
 /// read (0600). Else it has none of that, and standard output is flushed before a line is waited
-/// for. One per program, used by one thread.
+/// for, and a session whose output is lost ends. One per program, used by one thread.
 class Repl {
  public:
   explicit Repl(const ReplOptions& options);
@@ -35,7 +35,7 @@ class Repl {
   enum class Kind {
     kLine,
     kTooLong,      ///< beyond line_bytes_max: skipped to its end
-    kEnd,          ///< end of the input
+    kEnd,          ///< end of the input, or the output cannot be written
     kInterrupted,  ///< interrupt_fd is readable
   };
   struct Input {

@@ -155,7 +155,9 @@ int RunClient(const ClientOptions& options, daemon::Tool* tool) {
     std::fflush(stdout);
     return tool->InterruptedExitCode();
   }
-  if (std::fflush(stdout) != 0) return tool->Fail(ErrnoError("write to standard output", errno));
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    return tool->Fail(ErrnoError("write to standard output", errno));
+  }
   if (run.ok()) return *run ? daemon::kExitSuccess : daemon::kExitFailure;
   if (options.Validate().ok() && run.status().code() == absl::StatusCode::kInvalidArgument) {
     daemon::PrintError(kProgram, Shown(Message(run.status())));  // the work failed, not the usage

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <condition_variable>
+#include <cstdio>
 #include <mutex>
 #include <stop_token>
 #include <string>
@@ -52,6 +53,15 @@ class StartWithClosedStdinTest : public ::testing::Test {
  private:
   const UniqueFd stdin_;
 };
+
+TEST(DaemonTest, AClosedStandardOutputIsNoFailure) {
+  const auto run = [] {
+    ::close(STDOUT_FILENO);
+    const Daemon daemon({.name = "x-server", .summary = "Serves x."});
+    ::_exit(std::puts("READY x-server") >= 0 && std::fflush(stdout) == 0 ? 0 : 1);
+  };
+  EXPECT_EXIT(run(), ::testing::ExitedWithCode(0), "");
+}
 
 TEST_F(StartWithClosedStdinTest, AStartThatFailsIsAFailureAllTheSame) {
   EXPECT_EQ(Run(Unavailable("listen on port 7: in use")), kExitFailure);

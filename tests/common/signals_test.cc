@@ -41,5 +41,16 @@ TEST(SignalFdTest, BrokenPipeDoesNotKill) {
   EXPECT_EQ(errno, EPIPE);
 }
 
+TEST(StandardStreamsTest, WhatIsPrintedToAClosedOutputFailsUnlessThatIsPermitted) {
+  const auto run = [] {
+    ::close(STDOUT_FILENO);
+    PrepareStandardStreams();
+    const bool failed = ::write(STDOUT_FILENO, "x", 1) < 0 && errno == EBADF;
+    PermitClosedOutput();
+    ::_exit(failed && ::write(STDOUT_FILENO, "x", 1) == 1 ? 0 : 1);
+  };
+  EXPECT_EXIT(run(), ::testing::ExitedWithCode(0), "");
+}
+
 }  // namespace
 }  // namespace ds::daemon

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/compute/prime_programs.h"
@@ -485,6 +486,18 @@ TEST(PrimeClientTest, JsonIsOneObjectForEachNumber) {
             "{\"error\":\"\\\"x\\\" is not a number\"}\n"
             "{\"number\":\"8\",\"prime\":false}\n");
   EXPECT_EQ(result.exit_code, 1);
+}
+
+TEST(PrimeClientTest, AnAnswerThatCannotBePrintedIsAFailure) {
+  PrimeServer server;
+  for (const auto& [output, why] : std::vector<std::pair<std::string, std::string>>{
+           {" >&-", "Bad file descriptor"}, {" >/dev/full", "No space left on device"}}) {
+    const ToolResult result = RunTool(
+        "/bin/sh",
+        {"-c", "exec \"$DS_BIN_DIR/prime-client\" " + server.address() + " --json 7" + output});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.err, "prime-client: write to standard output: " + why + "\n");
+  }
 }
 
 TEST(PrimeClientTest, CtrlCEndsItWith130) {

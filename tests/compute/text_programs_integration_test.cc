@@ -125,6 +125,11 @@ TEST(TextClientTest, AnAnswerThatCannotBePrintedIsAFailure) {
     EXPECT_EQ(full.err, "text-client: write to standard output: No space left on device\n")
         << command;
   }
+  const ToolResult closed =
+      RunTool("/bin/sh", {"-c", "exec \"$DS_BIN_DIR/text-client\" " + server.address() + " >&-"},
+              {.stdin_text = "reverse ab\n"});
+  EXPECT_EQ(closed.exit_code, 1);
+  EXPECT_EQ(closed.err, "text-client: write to standard output: Bad file descriptor\n");
 }
 
 TEST(TextClientTest, ACommandMeetsItsDeadline) {

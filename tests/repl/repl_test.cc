@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/harness/eventually.h"
@@ -29,10 +30,8 @@ class ReplTest : public ::testing::Test {
  protected:
   std::unique_ptr<TypedSession> Start(TypedSession::Kind kind,
                                       std::vector<std::string> arguments = {}) {
-    const char* programs = std::getenv("DS_BIN_DIR");  // NOLINT(concurrency-mt-unsafe)
-    EXPECT_NE(programs, nullptr) << "run by ctest";
     auto session = TypedSession::Start(
-        {.program = std::string(programs != nullptr ? programs : ".") + "/../tests/repl_echo",
+        {.program = program_,
          .arguments = std::move(arguments),
          .environment = {{"TERM", "xterm"}, {"LC_ALL", "C"}, {"HOME", folder_.path()}},
          .kind = kind});
@@ -52,6 +51,13 @@ class ReplTest : public ::testing::Test {
                                     [&] { return !session.terminal_is_cooked(); }));
   }
 
+  static std::string FindProgram() {
+    const char* programs = std::getenv("DS_BIN_DIR");  // NOLINT(concurrency-mt-unsafe)
+    EXPECT_NE(programs, nullptr) << "run by ctest";
+    return std::string(programs != nullptr ? programs : ".") + "/../tests/repl_echo";
+  }
+
+  const std::string program_ = FindProgram();
   const testing::TempDir folder_;
   const std::string history_ = folder_.path("state/distsys/echo_history");
 };
@@ -149,6 +155,24 @@ TEST_F(ReplTest, ASignalEndsAPipeToo) {
   ASSERT_TRUE(session->See("got [x]"));
   session->Signal(SIGINT);
   EXPECT_EQ(session->Wait(), 130);
+}
+
+TEST_F(ReplTest, ASessionWhoseOutputIsLostEndsAndIsAFailure) {
+  for (const auto& [arguments, why] : std::vector<std::pair<std::string, std::string>>{
+           {" >&-", "Bad file descriptor"},
+           {" >/dev/full", "No space left on device"},
+           {" --help >&-", "Bad file descriptor"},
+           {" --help >/dev/full", "No space left on device"}}) {
+    auto session = TypedSession::Start({.program = "/bin/sh",
+                                        .arguments = {"-c", "exec " + program_ + arguments},
+                                        .kind = TypedSession::Kind::kPipe});
+    ASSERT_TRUE(session.ok()) << session.status();
+    (*session)->Type("x\n");  // and there might be more to come
+    EXPECT_TRUE((*session)->See("repl-echo: write to standard output: " + why + "\n"))
+        << (*session)->unseen();
+    EXPECT_EQ((*session)->Wait(), 1);
+    EXPECT_EQ((*session)->unseen(), "");
+  }
 }
 
 TEST(HistoryFileTest, IsInTheStateFolder) {
