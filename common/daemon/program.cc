@@ -1,5 +1,6 @@
 #include "common/daemon/program.h"
 
+#include <absl/strings/ascii.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -25,6 +27,13 @@ std::string OneLine(std::string text) {
     if (c == '\n' || c == '\r') c = ' ';
   }
   return text;
+}
+
+/// "-x", "--x"; but not "-7", "-", "- x".
+bool LooksLikeOption(std::string_view word) {
+  if (!word.starts_with('-')) return false;
+  word.remove_prefix(word.starts_with("--") ? 2 : 1);
+  return !word.empty() && absl::ascii_isalpha(static_cast<unsigned char>(word.front()));
 }
 
 }  // namespace
@@ -46,6 +55,22 @@ std::optional<int> ParseFlags(CLI::App& flags, const std::string& program, int a
     PrintError(program, fmt::format("parse options: {} (see --help)", error.what()));
     return kExitUsage;
   }
+}
+
+std::optional<int> ParseFlagsAndWords(CLI::App& flags, const std::string& program, int argc,
+                                      char** argv, std::vector<std::string>* words) {
+  flags.allow_extras();
+  if (const auto code = ParseFlags(flags, program, argc, argv)) return code;
+  *words = flags.remaining();
+  const auto mark = std::find(words->begin(), words->end(), "--");
+  if (const auto wrong = std::find_if(words->begin(), mark, LooksLikeOption); wrong != mark) {
+    PrintError(program, fmt::format("parse options: \"{}\": no such option (see --help; behind -- "
+                                    "everything is text)",
+                                    EscapeBytes(*wrong)));
+    return kExitUsage;
+  }
+  if (mark != words->end()) words->erase(mark);
+  return std::nullopt;
 }
 
 void PrintError(const std::string& program, const std::string& message) {

@@ -31,6 +31,12 @@ void DescribeProgram(CLI::App& flags, const ProgramInfo& info);
 /// Parses the command line; an exit code when the program is over already (--help, a usage error).
 std::optional<int> ParseFlags(CLI::App& flags, const std::string& program, int argc, char** argv);
 
+/// The same for a program that takes text: `words` becomes, byte for byte, what is neither an
+/// option nor a positional of `flags`. Options stand anywhere; a word that looks like one and is
+/// none is refused; behind "--" everything is a word.
+std::optional<int> ParseFlagsAndWords(CLI::App& flags, const std::string& program, int argc,
+                                      char** argv, std::vector<std::string>* words);
+
 /// Prints "<program>: <message>" as one line on stderr.
 void PrintError(const std::string& program, const std::string& message);
 

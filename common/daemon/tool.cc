@@ -18,6 +18,10 @@ std::optional<int> Tool::Parse(int argc, char** argv) {
   return ParseFlags(flags_, info_.name, argc, argv);
 }
 
+std::optional<int> Tool::ParseWithWords(int argc, char** argv, std::vector<std::string>* words) {
+  return ParseFlagsAndWords(flags_, info_.name, argc, argv, words);
+}
+
 void Tool::BeginWork() {
   CHECK(!signals_, "begun twice");
   signals_.emplace({SIGINT, SIGTERM});

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "common/daemon/program.h"
 #include "common/daemon/signals.h"
@@ -19,6 +21,7 @@ class Tool {
 
   CLI::App& flags() { return flags_; }
   std::optional<int> Parse(int argc, char** argv);
+  std::optional<int> ParseWithWords(int argc, char** argv, std::vector<std::string>* words);
 
   /// REQUIRES: no other thread was started yet, and it is the first call.
   void BeginWork();

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "common/base/parse.h"
 #include "common/daemon/tool.h"
@@ -151,20 +152,19 @@ int main(int argc, char** argv) {
   compute::TextClientOptions options;
   bool json = false;
   auto& flags = tool.flags();
-  // What follows the server is text: "isprime -7", "reverse --json".
-  flags.prefix_command();
   flags.add_option("SERVER", options.server, "HOST:PORT")->required();
   flags.footer(
-      "Behind SERVER: reverse TEXT…, split TEXT… (at single spaces), isprime NUMBER…, or nothing; "
-      "options stand before it.");
+      "Behind SERVER: reverse TEXT…, split TEXT… (at single spaces), isprime NUMBER…, or nothing. "
+      "Text that begins with - stands behind --.");
   flags.add_flag("--json", json, "Print each result as a JSON object");
   flags.add_option("--timeout", options.timeout_s, "Seconds that a command may take")
       ->check(daemon::Seconds(0.001, 86400))
       ->capture_default_str();
   rpc::AddTlsFlags(flags, &options.channel.tls, rpc::TlsEnd::kClient);
-  if (const auto code = tool.Parse(argc, argv)) return *code;
+  std::vector<std::string> words;
+  if (const auto code = tool.ParseWithWords(argc, argv, &words)) return *code;
 
-  const std::string line = fmt::format("{}", fmt::join(flags.remaining(), " "));
+  const std::string line = fmt::format("{}", fmt::join(words, " "));
   const auto command = compute::ParseTextCommand(line);
   if (!command.ok()) return tool.Fail(command.status());
   tool.BeginWork();
@@ -172,6 +172,6 @@ int main(int argc, char** argv) {
   const auto client = compute::TextClient::Create(options);
   if (!client.ok()) return tool.Fail(client.status());
   Commands commands(client->get(), json);
-  if (flags.remaining().empty()) return RunSession(tool, commands, **client);
+  if (words.empty()) return RunSession(tool, commands, **client);
   return RunOneShot(tool, commands, *command);
 }

@@ -15,10 +15,10 @@ int main(int argc, char** argv) {
   compute::zmq::ClientOptions options;
   std::vector<std::string> words;
   auto& flags = tool.flags();
-  flags.add_option("WORDS", words,
-                   "CLIENT_IN CLIENT_OUT [COMMAND…]: PORT (of 127.0.0.1) or HOST:PORT of the "
-                   "broker; with --reliable: [COMMAND…]. Without a command they come from standard "
-                   "input. They stand at the end");
+  flags.footer(
+      "Words: CLIENT_IN CLIENT_OUT [COMMAND…], PORT (of 127.0.0.1) or HOST:PORT of the broker; "
+      "with --reliable: [COMMAND…]. Without a command they come from standard input. One that "
+      "begins with - stands behind --.");
   flags.add_option("--reliable", options.reliable,
                    "HOST:PORT, or PORT, of the broker's reliable service (default: the classic)");
   flags
@@ -26,8 +26,7 @@ int main(int argc, char** argv) {
                   "Seconds to wait for the broker and for each answer (5; with --reliable 10)")
       ->check(daemon::Seconds(0.001, 86400));
   flags.add_flag("--json", options.json, "Print each answer as a JSON object");
-  flags.positionals_at_end();
-  if (const auto code = tool.Parse(argc, argv)) return *code;
+  if (const auto code = tool.ParseWithWords(argc, argv, &words)) return *code;
   if (options.reliable.empty()) {
     if (words.size() < 2) {
       return tool.Fail(

@@ -36,7 +36,9 @@ TEST(TextClientTest, OneCommandIsAnsweredAndPrinted) {
   EXPECT_EQ(Ask(server.address(), {"reverse", "hello", "world"}).out, "dlrow olleh\n");
   EXPECT_EQ(Ask(server.address(), {"reverse", "", "x"}).out, "x \n");
   EXPECT_EQ(Ask(server.address(), {"reverse"}).out, "\n");
-  EXPECT_EQ(Ask(server.address(), {"reverse", "--json"}).out, "nosj--\n");
+  EXPECT_EQ(Ask(server.address(), {"reverse", "ab", "--json"}).out, "{\"text\":\"ba\"}\n");
+  EXPECT_EQ(Ask(server.address(), {"reverse", "--", "--json", "--"}).out, "-- nosj--\n");
+  EXPECT_EQ(Ask(server.address(), {"reverse", "[a,b]", "-", "- x"}).out, "x - - ]b,a[\n");
   EXPECT_EQ(Ask(server.address(), {"split", "a b", "", "c"}).out,
             "Number of parts: 4\na\nb\n\nc\n");
   EXPECT_EQ(Ask(server.address(), {"split"}).out, "Number of parts: 1\n\n");
@@ -105,8 +107,14 @@ TEST(TextClientTest, WhatIsWrongIsSaidInOneLine) {
   EXPECT_THAT(missing.err, HasSubstr("text-client: reverse at 127.0.0.1:1: "));
   EXPECT_THAT(missing.err, HasSubstr("Connection refused"));
   EXPECT_EQ(Ask("127.0.0.1:1", {}, "reverse x\n").exit_code, 1);
-  for (const std::vector<std::string>& usage : std::vector<std::vector<std::string>>{
-           {"bogus"}, {"-x"}, {"isprime"}, {"reverse", "\xff"}, {"exit", "now"}}) {
+  for (const std::vector<std::string>& usage :
+       std::vector<std::vector<std::string>>{{"bogus"},
+                                             {"-x"},
+                                             {"reverse", "a", "-x"},
+                                             {"isprime", "2", "--jsno"},
+                                             {"isprime"},
+                                             {"reverse", "\xff"},
+                                             {"exit", "now"}}) {
     const ToolResult refused = Ask("127.0.0.1:1", usage);
     EXPECT_EQ(refused.exit_code, 2) << usage.front();
     EXPECT_EQ(std::count(refused.err.begin(), refused.err.end(), '\n'), 1) << refused.err;

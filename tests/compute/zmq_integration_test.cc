@@ -314,6 +314,34 @@ TEST_F(ZmqTest, WrongOperandsAreAnError) {
   }
 }
 
+TEST_F(ZmqTest, OptionsStandAnywhereAndBehindTwoDashesAllIsText) {
+  StartServer();
+  const auto ask = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {In(), Out()});
+    return RunTool("zmq-client", words).out;
+  };
+  EXPECT_EQ(ask({"[a,b]", "--json"}), "{\"answer\":\"[a,b]\",\"error\":false}\n");
+  EXPECT_EQ(ask({"--json", "hello"}), "{\"answer\":\"hello\",\"error\":false}\n");
+  EXPECT_EQ(ask({"--", "--json", "-7"}), "--json -7\n");
+  EXPECT_EQ(ask({"-7"}), "-7\n");
+}
+
+TEST_F(ZmqTest, AnAnswerThatCannotBePrintedIsAFailure) {
+  StartServer();
+  for (const auto& [output, why] : std::vector<std::pair<std::string, std::string>>{
+           {" >&-", "Bad file descriptor"}, {" >/dev/full", "No space left on device"}}) {
+    for (const char* words : {" hello", " --json hello", ""}) {
+      const ToolResult result = RunTool(
+          "/bin/sh",
+          {"-c",
+           fmt::format("exec \"$DS_BIN_DIR/zmq-client\" {} {}{}{}", In(), Out(), words, output)},
+          {.stdin_text = "isprime x\nhello\n"});
+      EXPECT_EQ(result.exit_code, 1) << words << output;
+      EXPECT_EQ(result.err, "zmq-client: write to standard output: " + why + "\n") << words;
+    }
+  }
+}
+
 TEST_F(ZmqTest, HostilePeersHurtNobody) {
   StartServer();
   const auto prime = Worker("zmq-prime");
@@ -491,6 +519,7 @@ TEST_F(ZmqTest, UsageErrorsAreFoundBeforeAnything) {
       {"zmq-gcd", {"5557", "0"}},
       {"zmq-client", {"5555"}},
       {"zmq-client", {"5555", "x y"}},
+      {"zmq-client", {"5555", "5556", "isprime", "7", "--jsno"}},
   };
   for (const auto& [program, arguments] : usages) {
     EXPECT_EQ(RunTool(program, arguments).exit_code, 2)
