@@ -102,13 +102,19 @@ std::string ErrorAnswer(std::string_view line, std::string_view why) {
                      line.size() > kShownBytes ? "…" : "", why);
 }
 
+bool IsErrorAbout(std::string_view line, std::string_view published) {
+  if (IsCommandLine(line)) {
+    const auto command = ParseCommand(line);
+    if (command.ok()) return published.starts_with(ErrorAnswer(command->Line(), ""));
+  }
+  return published.starts_with(ErrorAnswer(line, ""));
+}
+
 bool IsAnswerTo(std::string_view line, std::string_view published) {
-  if (!IsCommandLine(line))
-    return published == line || published.starts_with(ErrorAnswer(line, ""));
+  if (IsErrorAbout(line, published)) return true;
+  if (!IsCommandLine(line)) return published == line;
   const auto command = ParseCommand(line);
-  if (!command.ok()) return published.starts_with(ErrorAnswer(line, ""));
-  return ParseAnswer(published) == *command ||
-         published.starts_with(ErrorAnswer(command->Line(), ""));
+  return command.ok() && ParseAnswer(published) == *command;
 }
 
 }  // namespace ds::compute

@@ -41,6 +41,10 @@ std::optional<Command> ParseAnswer(std::string_view answer);
 /// "error: <line>: <why>", the line escaped and cut when it is long.
 std::string ErrorAnswer(std::string_view line, std::string_view why);
 
+/// Whether `published` is an ErrorAnswer() about the line, in its sender's or in its one way to
+/// write it.
+bool IsErrorAbout(std::string_view line, std::string_view published);
+
 /// Whether `published` is what the client that has sent `line` waits for: the answer to its
 /// command, the error about it, or, of a line that is no command, its echo.
 bool IsAnswerTo(std::string_view line, std::string_view published);

@@ -116,15 +116,21 @@ int RunSession(daemon::Tool& tool, Commands& commands, compute::TextClient& clie
       repl::HistoryFile(kName, std::getenv("XDG_STATE_HOME"), std::getenv("HOME"));
   // NOLINTEND(concurrency-mt-unsafe)
   repl::Repl repl({.program = kName, .history_file = history, .interrupt_fd = tool.interrupt_fd()});
+  bool all_well = true;
+  // With a terminal somebody has seen it.
+  const auto exit_code = [&] {
+    return all_well || repl.interactive() ? daemon::kExitSuccess : daemon::kExitFailure;
+  };
   for (;;) {
     const repl::Repl::Input input = repl.Next();
     switch (input.kind) {
       case repl::Repl::Kind::kEnd:
-        return daemon::kExitSuccess;
+        return exit_code();
       case repl::Repl::Kind::kInterrupted:
         return tool.InterruptedExitCode();
       case repl::Repl::Kind::kTooLong:
         daemon::PrintError(kName, "read a command: the line is too long");
+        all_well = false;
         continue;
       case repl::Repl::Kind::kLine:
         break;
@@ -132,7 +138,8 @@ int RunSession(daemon::Tool& tool, Commands& commands, compute::TextClient& clie
     const auto command = compute::ParseTextCommand(input.line);
     const auto outcome = command.ok() ? commands.Run(*command) : command.status();
     if (!commands.printed().ok()) return tool.Fail(commands.printed());
-    if (outcome.ok() && *outcome == Outcome::kExit) return daemon::kExitSuccess;
+    if (outcome.ok() && *outcome == Outcome::kExit) return exit_code();
+    all_well &= outcome.ok() && *outcome == Outcome::kDone;
     if (outcome.ok()) continue;
     if (tool.interrupted()) return tool.InterruptedExitCode();
     daemon::PrintError(kName, Message(outcome.status()));
@@ -146,8 +153,7 @@ int main(int argc, char** argv) {
       {.name = kName,
        .summary = "Asks a text-server. Without a command it reads commands from standard input. "
                   "Exits 0 when all was answered, 1 when the server was not there, an answer was "
-                  "an error or could not be printed, 130 when interrupted; a session exits 0 once "
-                  "it began, unless "
+                  "an error (in a session at a terminal: 0) or could not be printed, 130 when "
                   "interrupted."});
   compute::TextClientOptions options;
   bool json = false;

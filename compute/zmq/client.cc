@@ -48,9 +48,9 @@ class Client {
     tool_->BeginWork();
     RETURN_IF_ERROR(Open());
     if (!options_.command.empty()) {
-      ASSIGN_OR_RETURN(const std::string answer,
-                       Ask(fmt::format("{}", fmt::join(options_.command, " "))));
-      if (answer.starts_with("error: ")) {
+      const std::string line = fmt::format("{}", fmt::join(options_.command, " "));
+      ASSIGN_OR_RETURN(const std::string answer, Ask(line));
+      if (IsErrorAbout(line, answer)) {
         daemon::PrintError(kProgram, Shown(answer.substr(7)));
         return false;
       }
@@ -82,9 +82,7 @@ class Client {
   absl::StatusOr<std::string> Ask(const std::string& line) {
     if (classic_) {
       return classic_->Ask(line, [&](const std::string& text) {
-        const bool own_error =
-            !options_.command.empty() && text.starts_with("error: ") && IsAnswerTo(line, text);
-        if (!own_error) Print(text);
+        if (options_.command.empty() || !IsErrorAbout(line, text)) Print(text);
       });
     }
     auto answer = reliable_->Ask(line);
@@ -123,7 +121,7 @@ class Client {
         std::fflush(stdout);
         daemon::PrintError(kProgram, Shown(Message(answer.status())));
       }
-      all_well &= answer.ok();
+      all_well &= answer.ok() && !IsErrorAbout(input.line, *answer);
     }
     // With a terminal somebody has seen it.
     return all_well || repl.interactive();

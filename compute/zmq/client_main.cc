@@ -11,7 +11,8 @@ int main(int argc, char** argv) {
                      .summary =
                          "Asks a zmq-server: isprime N, gcd A B; any other line is echoed "
                          "to all of its clients. An empty line reads what has arrived. "
-                         "Exits 0 when all was answered, 1 when not, 130 when interrupted."});
+                         "Exits 0 when all was answered, 1 when something was not or the answer "
+                         "was an error (a session at a terminal: 0), 130 when interrupted."});
   compute::zmq::ClientOptions options;
   std::vector<std::string> words;
   auto& flags = tool.flags();

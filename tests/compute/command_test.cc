@@ -79,6 +79,15 @@ TEST(CommandTest, TheAnswerToALineIsRecognized) {
   EXPECT_FALSE(IsAnswerTo("hello", "hello you"));
 }
 
+TEST(CommandTest, AnErrorAboutALineIsToldFromItsEcho) {
+  EXPECT_TRUE(IsErrorAbout("isprime +7", ErrorAnswer("isprime 7", "why")));
+  EXPECT_TRUE(IsErrorAbout("gcd 12", ErrorAnswer("gcd 12", "why")));
+  EXPECT_TRUE(IsErrorAbout("hello", ErrorAnswer("hello", "why")));
+  EXPECT_FALSE(IsErrorAbout("error: hello", "error: hello"));
+  EXPECT_FALSE(IsErrorAbout("isprime 7", "7 is prime"));
+  EXPECT_FALSE(IsErrorAbout("isprime 7", ErrorAnswer("isprime 9", "why")));
+}
+
 TEST(CommandTest, AnErrorShowsTheLineEscapedAndCut) {
   EXPECT_EQ(ErrorAnswer(" a\x01 ", "why"), "error: a\\x01: why");
   EXPECT_LT(ErrorAnswer(std::string(100'000, '\xff'), "why").size(), 300U);

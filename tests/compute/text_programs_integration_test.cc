@@ -81,8 +81,10 @@ TEST(TextClientTest, ASessionFromAPipeAnswersLineByLine) {
   EXPECT_EQ(session.out,
             " ba \nNumber of parts: 2\na\nb\n4 is not prime\n5 is prime\nx\nShutting down\n");
   EXPECT_THAT(session.err, HasSubstr("\"nonsense\": no such command"));
-  EXPECT_EQ(session.exit_code, 0);
+  EXPECT_EQ(session.exit_code, 1);
   EXPECT_EQ(Ask(server.address(), {}, "").exit_code, 0);
+  EXPECT_EQ(Ask(server.address(), {}, "isprime 4 5\nexit\n").exit_code, 0);
+  EXPECT_EQ(Ask(server.address(), {}, "isprime 4 x\n").exit_code, 1);
 }
 
 TEST(TextClientTest, AtATerminalThereIsAPrompt) {
@@ -171,7 +173,7 @@ TEST(TextClientTest, AMessageOver4MiBIsRefusedAndTheSessionGoesOn) {
       Ask(server.address(), {}, "reverse " + std::string((4U << 20U) + 1, 'x') + "\nreverse ab\n");
   EXPECT_EQ(session.out, "ba\n");
   EXPECT_THAT(session.err, HasSubstr("larger than max"));
-  EXPECT_EQ(session.exit_code, 0);
+  EXPECT_EQ(session.exit_code, 1);
 }
 
 TEST(TextClientTest, AClosedStandardInputIsItsEnd) {
@@ -205,7 +207,7 @@ TEST(TextClientTest, ASessionOutlivesAKilledServer) {
   ASSERT_TRUE(server.StartAndWaitReady().ok());
   (*session)->Type("reverse ab\nexit\n");
   EXPECT_TRUE((*session)->See("Shutting down\n"));
-  EXPECT_EQ((*session)->Wait(), 0);
+  EXPECT_EQ((*session)->Wait(), 1);  // one command has failed
 }
 
 TEST(TextClientTest, ACallThatFailsIsMadeAgainUntilItsServerIsBack) {
@@ -235,7 +237,7 @@ TEST(TextClientTest, ACallThatFailsIsMadeAgainUntilItsServerIsBack) {
   EXPECT_GE(calls, 2);
   EXPECT_LE(calls, 102);
   (*session)->Type("exit\n");
-  EXPECT_EQ((*session)->Wait(), 0);
+  EXPECT_EQ((*session)->Wait(), 1);
 }
 
 TEST(TextServerTest, TlsIsSpokenByBothAndPermitsToLeaveLoopback) {

@@ -160,7 +160,8 @@ TEST_F(ZmqTest, TheVectorsHoldOverBothServices) {
     EXPECT_EQ(next, answers.size());
   };
   const ToolResult classic = Pipe(lines);
-  EXPECT_EQ(classic.exit_code, 0) << classic.err;
+  EXPECT_EQ(classic.exit_code, 1);  // some were refused, each by its answer
+  EXPECT_EQ(classic.err, "");
   check(Lines(classic.out), true);
   const ToolResult reliable =
       RunTool("zmq-client", {"--reliable", server_->Key("reliable")}, {.stdin_text = lines});
@@ -212,8 +213,19 @@ TEST_F(ZmqTest, OurWorkersAndClientServeAForeignBroker) {
       EXPECT_THAT(client.out,
                   StartsWith("isprime 7\n7 is prime\ngcd 12 18\ngcd for 12 18 is 6\nisprime x\n"));
     }
-    EXPECT_EQ(client.exit_code, 0) << client.err;
+    EXPECT_EQ(client.exit_code, 1) << client.err;
   }
+}
+
+TEST_F(ZmqTest, APipedSessionFailsIfAnAnswerIsAnError) {
+  StartServer();
+  for (const auto& [line, code] : std::vector<std::pair<std::string, int>>{
+           {"gcd 12", 1}, {"isprime 7", 1}, {"hello", 0}, {"error: hello", 0}}) {
+    const ToolResult session = Pipe(line + "\nend\n");
+    EXPECT_EQ(session.exit_code, code) << session.out;
+    EXPECT_EQ(session.err, "");
+  }
+  EXPECT_EQ(Ask("error: hello").out, "error: hello\n");
 }
 
 TEST_F(ZmqTest, AMissingWorkerIsAnErrorAndTheServerGoesOn) {
