@@ -20,41 +20,11 @@
 #include "common/base/check.h"
 #include "common/base/unique_fd.h"
 #include "common/net/endpoint.h"
+#include "common/rpc/count_calls.h"
 #include "common/rpc/library_log.h"
 
 namespace ds::rpc {
 namespace {
-
-/// Counts one call of ours. Lives as long as its context, which may be longer than the call.
-class CountedCall : public grpc::experimental::Interceptor {
- public:
-  explicit CountedCall(CallCounts::Method* method) : method_(method) { method_->Begin(); }
-  ~CountedCall() override { method_->End(code_); }
-
-  void Intercept(grpc::experimental::InterceptorBatchMethods* batch) override {
-    if (batch->QueryInterceptionHookPoint(
-            grpc::experimental::InterceptionHookPoints::POST_RECV_STATUS)) {
-      code_ = batch->GetRecvStatus()->error_code();
-    }
-    batch->Proceed();
-  }
-
- private:
-  CallCounts::Method* const method_;
-  int code_ = grpc::StatusCode::CANCELLED;  // of a call whose status nobody asked for
-};
-
-class CountCalls : public grpc::experimental::ClientInterceptorFactoryInterface {
- public:
-  explicit CountCalls(CallCounts* counts) : counts_(counts) {}
-  grpc::experimental::Interceptor* CreateClientInterceptor(
-      grpc::experimental::ClientRpcInfo* info) override {
-    return new CountedCall(&counts_->Of(info->method()));
-  }
-
- private:
-  CallCounts* const counts_;
-};
 
 std::shared_ptr<grpc::ChannelCredentials> Credentials(const TlsOptions& options, TlsFiles files) {
   if (!options.enabled()) return grpc::InsecureChannelCredentials();

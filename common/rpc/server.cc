@@ -27,6 +27,7 @@
 
 #include "common/base/check.h"
 #include "common/rpc/call_counts.h"
+#include "common/rpc/count_calls.h"
 #include "common/rpc/library_log.h"
 
 namespace ds::rpc {
@@ -38,37 +39,6 @@ using grpc::experimental::ExternalConnectionAcceptor;
 /// whether only watchers are left.
 constexpr int kOutOfDescriptorsMs = 50;
 constexpr std::chrono::milliseconds kDrainStep(2);
-
-/// Counts one call. Lives exactly as long as the call.
-class CountedCall : public grpc::experimental::Interceptor {
- public:
-  explicit CountedCall(CallCounts::Method* method) : method_(method) { method_->Begin(); }
-  ~CountedCall() override { method_->End(code_); }
-
-  void Intercept(grpc::experimental::InterceptorBatchMethods* batch) override {
-    if (batch->QueryInterceptionHookPoint(
-            grpc::experimental::InterceptionHookPoints::PRE_SEND_STATUS)) {
-      code_ = batch->GetSendStatus().error_code();
-    }
-    batch->Proceed();
-  }
-
- private:
-  CallCounts::Method* const method_;
-  int code_ = grpc::StatusCode::CANCELLED;  // of a call that ends without a status of ours
-};
-
-class CountCalls : public grpc::experimental::ServerInterceptorFactoryInterface {
- public:
-  explicit CountCalls(CallCounts* counts) : counts_(counts) {}
-  grpc::experimental::Interceptor* CreateServerInterceptor(
-      grpc::experimental::ServerRpcInfo* info) override {
-    return new CountedCall(&counts_->Of(info->method()));
-  }
-
- private:
-  CallCounts* const counts_;
-};
 
 /// Accepts connections and hands them to gRPC.
 class AcceptThread {
