@@ -4,6 +4,9 @@
 #include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/impl/server_builder_plugin.h>
+#include <grpcpp/impl/server_initializer.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
@@ -122,6 +125,31 @@ std::shared_ptr<grpc::ServerCredentials> Credentials(const TlsOptions& options, 
   return grpc::SslServerCredentials(ssl);
 }
 
+/// Learns the full names of the services from the only ones that gRPC shows them to: plugins.
+class ServiceNames : public grpc::ServerBuilderPlugin {
+ public:
+  explicit ServiceNames(std::vector<std::string>* names) : names_(names) {}
+  std::string name() override { return "service_names"; }
+  void InitServer(grpc::ServerInitializer* /*server*/) override {}
+  void Finish(grpc::ServerInitializer* server) override { *names_ = *server->GetServiceList(); }
+  void ChangeArguments(const std::string& /*name*/, void* /*value*/) override {}
+
+ private:
+  std::vector<std::string>* const names_;
+};
+
+class LearnServiceNames : public grpc::ServerBuilderOption {
+ public:
+  explicit LearnServiceNames(std::vector<std::string>* names) : names_(names) {}
+  void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    plugins->push_back(std::make_unique<ServiceNames>(names_));
+  }
+
+ private:
+  std::vector<std::string>* const names_;
+};
+
 int Ms(std::chrono::milliseconds time) { return static_cast<int>(time.count()); }
 
 }  // namespace
@@ -177,8 +205,12 @@ class Server::Impl {
         grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
         Credentials(options.tls, std::move(files)));
     for (grpc::Service* service : services) builder.RegisterService(service);
+    std::vector<std::string> names;
+    builder.SetOption(std::make_unique<LearnServiceNames>(&names));
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return;
+    // "" it knows by itself.
+    for (const auto& name : names) server_->GetHealthCheckService()->SetServingStatus(name, true);
     accept_thread_.emplace(std::move(listeners), std::move(acceptor));
     if (metrics != nullptr) {
       metrics_ = metrics->Register([this](daemon::MetricsPage& page) {

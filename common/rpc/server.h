@@ -32,9 +32,9 @@ struct ServerOptions {
   absl::Status Validate() const;
 };
 
-/// A gRPC server on listeners of ours, with the standard health service and server reflection. All
-/// services of this repository are served by one of these. Start() and Drain() on any thread, one
-/// at a time.
+/// A gRPC server on listeners of ours, with the standard health service (which knows "" and the
+/// full name of each service) and server reflection. All services of this repository are served by
+/// one of these. Start() and Drain() on any thread, one at a time.
 class Server {
  public:
   /// Serves `services`, which must outlive the server, on `listeners` (Daemon::Bind()); gRPC does

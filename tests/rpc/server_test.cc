@@ -45,16 +45,20 @@ std::string ToString(const grpc::ByteBuffer& buffer) {
 
 const std::string kServing("\x08\x01", 2);     // HealthCheckResponse{status: SERVING}
 const std::string kNotServing("\x08\x02", 2);  // NOT_SERVING
+const std::string kUnknown("\x08\x03", 2);     // SERVICE_UNKNOWN
+constexpr const char* kServiceName = "ds.compute.v1.Text";
 
 /// A watcher of the standard health service, made without its generated code.
 class HealthWatcher {
  public:
-  explicit HealthWatcher(EchoClient& client)
+  /// `service`: its full name, or "", the server as a whole.
+  explicit HealthWatcher(EchoClient& client, const std::string& service = "")
       : reader_(grpc::internal::ClientReaderFactory<grpc::ByteBuffer>::Create(
             client.channel.get(),
             grpc::internal::RpcMethod("/grpc.health.v1.Health/Watch",
                                       grpc::internal::RpcMethod::SERVER_STREAMING),
-            context_.get(), Bytes(""))) {}
+            context_.get(),
+            Bytes("\x0a" + std::string(1, static_cast<char>(service.size())) + service))) {}
 
   /// The next state, or "end".
   std::string Next() {
@@ -278,6 +282,8 @@ TEST(RpcServerTest, TheHealthServiceAnswers) {
   EchoClient client(server.address());
   HealthWatcher watcher(client);
   EXPECT_EQ(watcher.Next(), kServing);
+  EXPECT_EQ(HealthWatcher(client, kServiceName).Next(), kServing);
+  EXPECT_EQ(HealthWatcher(client, "ds.compute.v1.Nobody").Next(), kUnknown);
 }
 
 TEST(RpcServerTest, ADrainTellsWatchersFirstAndWaitsForCallsButNotForThem) {
@@ -285,7 +291,9 @@ TEST(RpcServerTest, ADrainTellsWatchersFirstAndWaitsForCallsButNotForThem) {
   server.service.hold = true;
   EchoClient client(server.address());
   HealthWatcher watcher(client);
+  HealthWatcher watcher_of_one(client, kServiceName);
   ASSERT_EQ(watcher.Next(), kServing);
+  ASSERT_EQ(watcher_of_one.Next(), kServing);
   absl::StatusOr<std::string> answer = Unavailable("none");
   std::jthread call([&] { answer = client.Echo("x"); });
   ASSERT_TRUE(Eventually(kDeadline, "it is called", [&] { return server.service.held() == 1; }));
@@ -296,6 +304,7 @@ TEST(RpcServerTest, ADrainTellsWatchersFirstAndWaitsForCallsButNotForThem) {
     drained = true;
   });
   EXPECT_EQ(watcher.Next(), kNotServing);
+  EXPECT_EQ(watcher_of_one.Next(), kNotServing);
   EXPECT_FALSE(drained);
   EchoClient late(server.address());
   EXPECT_EQ(late.Echo("x").status().code(), absl::StatusCode::kUnavailable);
