@@ -118,9 +118,10 @@ ExplorationResult ExploreSeeds(const ExplorationOptions& options,
   return result;
 }
 
-std::vector<std::string> Shortcomings(const ExplorationResult& result, const FaultKinds& faults) {
+std::vector<std::string> Shortcomings(const ExplorationResult& result,
+                                      const SimulationOptions& options) {
   std::vector<std::string> lines;
-  for (const Total total : Missing(result.totals, faults)) {
+  for (const Total total : Missing(result.totals, options.faults, options.nodes)) {
     lines.push_back(
         fmt::format("the total \"{}\" is zero: the simulation did not do what it was "
                     "to do",

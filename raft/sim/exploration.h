@@ -45,6 +45,7 @@ ExplorationResult ExploreSeeds(const ExplorationOptions& options,
 
 /// What is wrong with the totals of a whole exploration, one line each: what never happened though
 /// its fault was on, and too few operations that succeeded.
-std::vector<std::string> Shortcomings(const ExplorationResult& result, const FaultKinds& faults);
+std::vector<std::string> Shortcomings(const ExplorationResult& result,
+                                      const SimulationOptions& options);
 
 }  // namespace ds::raft

@@ -31,6 +31,8 @@ void Print(fmt::format_string<Args...> format, Args&&... args) {
   [[maybe_unused]] const std::size_t written = std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
+constexpr std::uint64_t kSeedMax = UINT64_MAX / 4;
+
 struct Options {
   ExplorationOptions exploration;
   std::string faults = "all";
@@ -65,7 +67,7 @@ void AddFlags(CLI::App* flags, Options* options) {
       ->check(daemon::Count(1, 100'000'000))
       ->capture_default_str();
   flags->add_option("--first-seed", exploration.first_seed, "The first of them")
-      ->check(daemon::Count(0, UINT64_MAX / 4))
+      ->check(daemon::Count(0, kSeedMax))
       ->capture_default_str();
   flags->add_option("--nodes", simulation.nodes, "Members at the begin of a run")
       ->check(daemon::Count(1, 9))
@@ -86,7 +88,6 @@ void AddFlags(CLI::App* flags, Options* options) {
       ->add_option("--planted", options->planted,
                    "Break one rule of the algorithm, to see that it is found: " + PlantedNames())
       ->capture_default_str();
-  flags->add_flag("--json", options->json, "Print one JSON object");
   flags->add_flag(
       "--trace", options->trace,
       "Print all that happens in the run of --first-seed, and run no other. Totals that "
@@ -96,14 +97,22 @@ void AddFlags(CLI::App* flags, Options* options) {
           "--fault-numbers", options->fault_numbers,
           "Of --trace: leave all faults of the seed out but these, by their numbers from 0 "
           "on, with commas; none leaves out all")
-      ->check(daemon::NotEmpty());
-  flags->add_flag("--figure16", options->figure16,
-                  "Instead: time without a leader by timer range, as in Figure 16 of the paper");
+      ->check(daemon::NotEmpty())
+      ->needs("--trace");
+  const std::vector<CLI::Option*> of_runs = flags->get_options(
+      [](const CLI::Option* option) { return option->get_lnames().front() != "help"; });
+  flags->add_flag("--json", options->json, "Print one JSON object");
+  CLI::Option* figure16 = flags->add_flag(
+      "--figure16", options->figure16,
+      "Instead: time without a leader by timer range, as in Figure 16 of the paper");
+  for (CLI::Option* option : of_runs) figure16->excludes(option);
   flags->add_option("--trials", options->figure.trials, "Of --figure16, for each timer range")
       ->check(daemon::Count(1, 1'000'000))
-      ->capture_default_str();
+      ->capture_default_str()
+      ->needs(figure16);
   flags->add_option("--svg", options->svg, "Of --figure16: also write the graphs to this file")
-      ->check(daemon::NotEmpty());
+      ->check(daemon::NotEmpty())
+      ->needs(figure16);
 }
 
 /// The command that runs the finding's seed with its faults alone, and prints the trace.
@@ -194,13 +203,12 @@ int RunTrace(const Options& options, daemon::Tool* tool) {
 }
 
 int RunFigure16(const Options& options, daemon::Tool* tool) {
-  const std::vector<Figure16Row> rows = Figure16(options.figure);
+  std::ofstream svg;
   if (!options.svg.empty()) {
-    std::ofstream file(options.svg);
-    file << Figure16Svg(rows);
-    file.close();
-    if (!file) return tool->Fail(Unavailable(fmt::format("write \"{}\": failed", options.svg)));
+    svg.open(options.svg);  // before the trials, which may last
+    if (!svg) return tool->Fail(Unavailable(fmt::format("open \"{}\": failed", options.svg)));
   }
+  const std::vector<Figure16Row> rows = Figure16(options.figure);
   if (options.json) {
     json ranges = json::array();
     for (const Figure16Row& row : rows) {
@@ -213,6 +221,11 @@ int RunFigure16(const Options& options, daemon::Tool* tool) {
     Print("{}\n", json{{"trials", options.figure.trials}, {"ranges", ranges}}.dump());
   } else {
     Print("{}\n{}", Figure16Table(rows), Figure16Text(rows));
+  }
+  if (!options.svg.empty()) {
+    svg << Figure16Svg(rows);
+    svg.close();
+    if (!svg) return tool->Fail(Unavailable(fmt::format("write \"{}\": failed", options.svg)));
   }
   return daemon::kExitSuccess;
 }
@@ -237,8 +250,7 @@ int RunExploration(const Options& options) {
   const double seconds = ToSeconds(std::chrono::steady_clock::now() - begin);
   // What a run that broke off did not come to is no shortcoming.
   const std::vector<std::string> shortcomings =
-      result.finding ? std::vector<std::string>()
-                     : Shortcomings(result, exploration.simulation.faults);
+      result.finding ? std::vector<std::string>() : Shortcomings(result, exploration.simulation);
   const bool clean = !result.finding && shortcomings.empty();
   if (options.json) {
     json object = {{"runs", result.runs},
@@ -303,12 +315,10 @@ int main(int argc, char** argv) {
   simulation.planted_bug = *planted;
   simulation.length = FromSeconds(options.seconds);
   if (const absl::Status status = simulation.Validate(); !status.ok()) return tool.Fail(status);
-  if (!options.svg.empty() && !options.figure16) {
-    return tool.Fail(InvalidArgument("read --svg: it belongs to --figure16"));
-  }
-
-  if (!options.fault_numbers.empty() && !options.trace) {
-    return tool.Fail(InvalidArgument("read --fault-numbers: it belongs to --trace"));
+  const std::uint64_t first_seed = options.exploration.first_seed;
+  if (!options.trace && options.exploration.seeds - 1 > kSeedMax - first_seed) {
+    return tool.Fail(InvalidArgument(fmt::format("read --seeds: {} seeds from {} on go beyond {}",
+                                                 options.exploration.seeds, first_seed, kSeedMax)));
   }
 
   const int code = options.figure16 ? RunFigure16(options, &tool)

@@ -30,6 +30,12 @@ constexpr Duration kConvergenceBound = seconds(5);
 // A removed member may not know it, and is left running for a while to disturb, if it can.
 constexpr Duration kRetirement = seconds(2);
 constexpr std::uint64_t kMembersMax = 24;
+// Clients that have begun too few operations when the time is over are given as much again and
+// this.
+constexpr Duration kLateness = seconds(5);
+// In peace one of a client's takes some 8 ms with its pause; with settings that slow a cluster
+// down, and members that catch up, up to 13.
+constexpr Duration kOperationMax = milliseconds(20);
 // Where stale reads may happen, clients are quick.
 constexpr Duration kHurry = milliseconds(100);
 
@@ -38,6 +44,8 @@ NodeNumber Number(NodeId id) { return static_cast<NodeNumber>(id.value()); }
 std::string Context(NodeId id) { return fmt::format("n{}", id); }
 
 Duration HealAt(const SimulationOptions& options) { return options.length * 5 / 6; }
+/// From then on it is a failure that too few operations were begun.
+Duration LateAt(const SimulationOptions& options) { return options.length * 2 + kLateness; }
 
 NodeOptions DrawNodeOptions(const SimulationOptions& options, std::uint64_t seed, Rng& rng) {
   NodeOptions node;
@@ -643,8 +651,8 @@ SimulationResult Simulation::Run() {
   const auto check = [this] { Check(); };
   clients_.Start();
   scheduler_.Run(begin_ + options_.length, UINT64_MAX, check);
-  // Faults may have left the clients behind; they are given time, and then it is a failure.
-  const TimePoint late = begin_ + options_.length * 2 + seconds(5);
+  // Faults may have left the clients behind.
+  const TimePoint late = begin_ + LateAt(options_);
   while (!scheduler_.failed() && clients_.invoked() < options_.operations &&
          scheduler_.now() < late) {
     scheduler_.Run(scheduler_.now() + milliseconds(50), UINT64_MAX, check);
@@ -693,10 +701,20 @@ absl::Status SimulationOptions::Validate() const {
   if (length < seconds(1) || length > seconds(3600)) {
     return InvalidArgument(fmt::format("seconds: {} is not within 1 and 3600", ToSeconds(length)));
   }
-  if (operations > 100'000) {
-    return InvalidArgument(fmt::format("operations: {} is more than 100000", operations));
+  if (operations > OperationsMax()) {
+    return InvalidArgument(
+        fmt::format("operations: {} are more than the {} that the clients are sure to begin in a "
+                    "run of {} s",
+                    operations, OperationsMax(), ToSeconds(length)));
   }
   return absl::OkStatus();
+}
+
+std::uint64_t SimulationOptions::OperationsMax() const {
+  // While there are faults all of them may be in vain, and then a leader must be found.
+  const Duration peace = LateAt(*this) - HealAt(*this) - kLivenessBound;
+  const auto in_peace = static_cast<std::uint64_t>(peace / kOperationMax);
+  return std::min<std::uint64_t>(in_peace * Clients::Options().clients, 100'000);
 }
 
 std::vector<Fault> FaultsOf(const SimulationOptions& options, std::uint64_t seed) {

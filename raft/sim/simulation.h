@@ -22,6 +22,8 @@ struct SimulationOptions {
   PlantedBug planted_bug = PlantedBug::kNone;
 
   absl::Status Validate() const;
+  /// So many operations the clients are sure to begin, whatever the faults cost them.
+  std::uint64_t OperationsMax() const;
 };
 
 /// What one run came to. A value: two runs of one seed with the same faults are equal.

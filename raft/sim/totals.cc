@@ -40,18 +40,20 @@ constexpr std::array<std::string_view, kTotals> kNames = {
     "forced_snapshots",
 };
 
-/// `total` comes of any of these faults.
+/// `total` comes of any of these faults, in a cluster of so many members.
 struct Cause {
   Total total;
   std::vector<FaultKind> faults;
+  std::uint64_t members = 1;
 };
 
 const std::vector<Cause>& Causes() {
   static const std::vector<Cause> causes = {
       {Total::kUnknown, {FaultKind::kPartition, FaultKind::kKill, FaultKind::kPowerLoss}},
-      {Total::kSplitVotes, {FaultKind::kPartition, FaultKind::kKill, FaultKind::kPowerLoss}},
-      {Total::kTruncations, {FaultKind::kPartition}},
-      {Total::kSnapshotsInstalled, {FaultKind::kSnapshot}},
+      {Total::kSplitVotes, {FaultKind::kPartition, FaultKind::kKill, FaultKind::kPowerLoss}, 2},
+      // Of two, one whose log is longer is the only one that can lead.
+      {Total::kTruncations, {FaultKind::kPartition}, 3},
+      {Total::kSnapshotsInstalled, {FaultKind::kSnapshot}, 2},
       {Total::kConfigurations, {FaultKind::kMembership}},
       {Total::kRestarts, {FaultKind::kKill, FaultKind::kPowerLoss}},
       {Total::kTornTails, {FaultKind::kPowerLoss}},
@@ -75,6 +77,22 @@ const std::vector<Cause>& Causes() {
   return causes;
 }
 
+/// Nobody is there whom it could befall, or who could notice.
+bool NeedsTwo(FaultKind kind) {
+  switch (kind) {
+    case FaultKind::kLoss:
+    case FaultKind::kDuplication:
+    case FaultKind::kReordering:
+    case FaultKind::kPartition:
+    case FaultKind::kOneWay:
+    case FaultKind::kTransfer:
+    case FaultKind::kRefused:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 std::string_view Name(Total total) { return kNames.at(static_cast<std::size_t>(total)); }
@@ -84,16 +102,19 @@ Totals& Totals::operator+=(const Totals& other) {
   return *this;
 }
 
-std::vector<Total> Missing(const Totals& totals, const FaultKinds& faults) {
+std::vector<Total> Missing(const Totals& totals, const FaultKinds& faults, std::uint64_t nodes) {
+  // A change of the membership lets a cluster grow by one.
+  const std::uint64_t members = nodes + (faults.contains(FaultKind::kMembership) ? 1 : 0);
   std::vector<Total> missing;
   for (const Total total : {Total::kOperations, Total::kSucceeded, Total::kElections, Total::kTerms,
                             Total::kSnapshots, Total::kLeaseReads, Total::kIndexReads}) {
     if (totals[total] == 0) missing.push_back(total);
   }
   for (const Cause& cause : Causes()) {
-    const bool on = std::any_of(cause.faults.begin(), cause.faults.end(),
-                                [&](FaultKind kind) { return faults.contains(kind); });
-    if (on && totals[cause.total] == 0) missing.push_back(cause.total);
+    const bool on = std::any_of(cause.faults.begin(), cause.faults.end(), [&](FaultKind kind) {
+      return faults.contains(kind) && (members >= 2 || !NeedsTwo(kind));
+    });
+    if (on && members >= cause.members && totals[cause.total] == 0) missing.push_back(cause.total);
   }
   return missing;
 }

@@ -65,8 +65,8 @@ class Totals {
   std::array<std::uint64_t, kTotals> counts_{};
 };
 
-/// The totals that are zero though these faults should have caused some: a simulation that does not
-/// do what it says proves nothing.
-std::vector<Total> Missing(const Totals& totals, const FaultKinds& faults);
+/// The totals that are zero though these faults should have caused some in clusters that begin with
+/// so many members: a simulation that does not do what it says proves nothing.
+std::vector<Total> Missing(const Totals& totals, const FaultKinds& faults, std::uint64_t nodes);
 
 }  // namespace ds::raft

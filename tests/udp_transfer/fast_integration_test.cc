@@ -324,6 +324,30 @@ TEST(FastModeTest, AFullServerSaysSo) {
   EXPECT_EQ(first.Wait().exit_code, 0);
 }
 
+TEST(FastModeTest, AResumeWaitsForAPlaceAtAFullServer) {
+  UdpServer server({"--max-sessions", "1", "--idle-timeout", "60"});
+  const TempDir folder;
+  const std::string big = folder.Write("big", Content(kHeldSourceBytes));
+  HeldClient first(server, big);
+  ASSERT_TRUE(first.Start());
+  const ToolResult in_vain =
+      RunClient({server.address(), big, "second", "--resume", "--idle-timeout", "2"});
+  EXPECT_EQ(in_vain.exit_code, 1);
+  EXPECT_THAT(in_vain.err, HasSubstr("the server is full"));
+  const double refused = server.Metric("udp_fast_refused_total{reason=\"full\"}");
+  EXPECT_GE(refused, 1);
+  ToolProcess second("udp-client", {server.address(), big, "second", "--resume"});
+  ASSERT_TRUE(second.Start().ok());
+  EXPECT_TRUE(Eventually(kDeadline, "the second one was refused", [&] {
+    return server.Metric("udp_fast_refused_total{reason=\"full\"}") > refused;
+  }));
+  first.LetGo();
+  EXPECT_EQ(first.Wait().exit_code, 0);
+  const ToolResult result = second.Wait();
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(server.Files(), ElementsAre("big", "second"));
+}
+
 // --- Broken transfers ---
 
 TEST(FastModeResumeTest, AKilledClientsTransferGoesOnWhereItStopped) {

@@ -431,6 +431,32 @@ TEST_F(PartialStoreTest, AFileLargerThanTheFreeSpaceIsRefusedAtOnce) {
   EXPECT_EQ(Resumable("f"), 6000U) << "what is there needs no more space";
 }
 
+TEST_F(PartialStoreTest, ATransferThatSeemsAliveIsTakenOverWhereOnlyTheRestOfItFits) {
+  const std::string content = Content(10'000);
+  for (const bool restarted : {false, true}) {
+    disk_.capacity_bytes = 10'500;  // one of them, and its state
+    File old = Begin(Open("f", 10'000));
+    Append(old.get(), content.substr(0, 6000));
+    if (restarted) {
+      old.reset();
+      Restart();
+      old = Begin(Open("f", 10'000, true));  // has written nothing itself
+    }
+    File fresh = Begin(Open("f", 10'000, true));
+    EXPECT_EQ(fresh->offset(), 6000U);
+    Append(fresh.get(), content.substr(6000));
+    ASSERT_TRUE(fresh->Complete().ok());
+    ASSERT_TRUE(disk_.Remove("f").ok());
+    // Begun anew it takes the place of what there was.
+    old = Begin(Open("g", 10'000));
+    Append(old.get(), content.substr(0, 6000));
+    fresh = Begin(Open("g", 10'000));
+    Append(fresh.get(), content);
+    ASSERT_TRUE(fresh->Complete().ok());
+    ASSERT_TRUE(disk_.Remove("g").ok());
+  }
+}
+
 TEST_F(PartialStoreTest, WaitingFilesMakeRoomOnAFullDiskOnlyIfThatIsEnough) {
   disk_.free_bytes = 10'000;
   for (const char* name : {"a", "b"}) {

@@ -96,6 +96,7 @@ class Attempt final : DatagramPort::Receiver,
   void SendHello();
   void HandleCookie(std::span<const std::byte> datagram);
   void StartFast();
+  void HandleRefusal(RefusalReason reason);
 
   void CountProgress(std::uint64_t bytes_done);
   void End(absl::Status status);
@@ -120,6 +121,7 @@ class Attempt final : DatagramPort::Receiver,
   std::optional<FastTransfer> fast_;
   bool ended_ = false;
   bool refused_ = false;
+  bool waits_for_place_ = false;  ///< the server was full, and a broken connection may be why
   absl::Status result_;
   std::vector<SourceReader::Result> results_;
   std::vector<std::size_t> unknown_;
@@ -201,7 +203,7 @@ void Attempt::OnDatagram(DatagramPort& /*port*/, std::span<std::byte> datagram,
     const auto refusal = DecodeRefusal(datagram);
     if (refusal && refusal->connection_id == hello_.connection_id &&
         tags_.Matches(datagram.first(kRefusalBytes - kHelloTagBytes), refusal->tag)) {
-      fast_->HandleRefusal(refusal->reason);
+      HandleRefusal(refusal->reason);
     }
   } else {
     fast_->HandleDatagram(datagram, now);
@@ -362,12 +364,27 @@ void Attempt::StartFast() {
   if (!ended_) loop_->Arm(this, loop_->now() + kCookieRetry);
 }
 
+void Attempt::HandleRefusal(RefusalReason reason) {
+  if (reason == RefusalReason::kFull && options_.resume) {
+    // The connection that broke may have the place still, to the end of the server's idle time-out.
+    waits_for_place_ = true;
+  } else {
+    fast_->HandleRefusal(reason);
+  }
+}
+
 void Attempt::OnResult(const SourceReader::Result& result) {
   results_.push_back(result);
   meter_->AddItem();
 }
 
-void Attempt::OnEnd() { End(fast_->failure()); }
+void Attempt::OnEnd() {
+  const bool never_began = waits_for_place_ && !fast_->connection().established();
+  if (never_began && absl::IsDeadlineExceeded(fast_->failure())) {
+    return End(Unavailable("the server is full, and was to the end of the idle time-out"));
+  }
+  End(fast_->failure());
+}
 
 void Attempt::OnEvents(std::uint32_t /*events*/) {  // Ctrl+C
   if (fast_) fast_->Abort("the client was interrupted");

@@ -79,6 +79,8 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
   PartialStore* store() const { return store_; }
   const std::string& key() const { return key_; }
   std::uint64_t size() const { return size_; }
+  /// How much of it its part holds by now. Without its mutex.
+  std::uint64_t bytes_on_disk() const { return on_disk_.load(std::memory_order_relaxed); }
 
   absl::Status Begin() {
     MutexLock lock(mutex_);
@@ -231,6 +233,7 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
     if (digest_key_) keyed_.emplace(digest_key_);
     preparing_ = false;
     written_ = durable_ = write_out_ = 0;
+    on_disk_ = 0;
   }
 
   void UpdateDigests(std::span<const std::byte> bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -299,6 +302,7 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
     }
     ASSIGN_OR_RETURN(file_, disk_->OpenFile(part_, fs::Disk::Open::kExisting));
     durable_ = state.durable_bytes;  // kept, should this end while it is read
+    on_disk_ = durable_;
     durable_digest_ = std::move(state.digest);
     preparing_ = true;
     return absl::OkStatus();
@@ -342,6 +346,7 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
     UpdateDigests(bytes);
     RETURN_IF_ERROR(WriteAt(file_.get(), written_, bytes));
     written_ += bytes.size();
+    on_disk_ = written_;
     if (store_->options_.sync && written_ - write_out_ >= kWriteOutBytes) {
       file_->StartWriteOut(write_out_, written_ - write_out_);
       write_out_ = written_;
@@ -457,6 +462,8 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
   const std::string key_;                  ///< of fast mode
   const std::string part_;
   const DigestKey digest_key_;
+
+  std::atomic<std::uint64_t> on_disk_ = 0;  ///< see bytes_on_disk()
 
   Mutex mutex_;
   bool taken_over_ ABSL_GUARDED_BY(mutex_) = false;
@@ -692,8 +699,10 @@ absl::StatusOr<PartialStore::Previous> PartialStore::Register(
                              "reached ({} bytes, {} files)",
                              transfer->size(), options_.partial_bytes_max, options_.partials_max));
   }
-  // The one to be taken over counts as whole, it may have written nothing yet.
-  const std::uint64_t on_disk = own == partials_.end() || own->second.active ? 0 : there;
+  // What there is of it needs no more space, whether it is gone on with or begun anew; also when it
+  // is to be taken over from one that seems alive and counts as whole.
+  std::uint64_t on_disk = there;
+  if (own != partials_.end() && own->second.active) on_disk = own->second.active->bytes_on_disk();
   const std::uint64_t to_come = transfer->size() - std::min(transfer->size(), on_disk);
   const std::uint64_t free_bytes = free.ok() ? *free : to_come;
   // What cannot come is refused; what can gets room when it does (MakeRoom()).

@@ -14,9 +14,11 @@ namespace ds::raft {
 namespace {
 
 using std::chrono::seconds;
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
 TEST(FaultKindsTest, NamesAreRead) {
@@ -68,20 +70,46 @@ TEST(DrawFaultsTest, OnlyWhatIsOnIsDrawnAndAllOfIt) {
 TEST(TotalsTest, ATotalThatIsZeroThoughItsFaultIsOnIsMissing) {
   Totals totals;
   for (std::size_t i = 0; i < kTotals; ++i) totals[static_cast<Total>(i)] = 1;
-  EXPECT_THAT(Missing(totals, *ParseFaultKinds("all")), IsEmpty());
+  EXPECT_THAT(Missing(totals, *ParseFaultKinds("all"), 5), IsEmpty());
   totals[Total::kTornTails] = 0;
-  EXPECT_THAT(Missing(totals, *ParseFaultKinds("all")), UnorderedElementsAre(Total::kTornTails));
-  EXPECT_THAT(Missing(totals, *ParseFaultKinds("loss")), IsEmpty());
-  EXPECT_THAT(Missing(Totals(), {}), Contains(Total::kElections));
+  EXPECT_THAT(Missing(totals, *ParseFaultKinds("all"), 5), UnorderedElementsAre(Total::kTornTails));
+  EXPECT_THAT(Missing(totals, *ParseFaultKinds("loss"), 5), IsEmpty());
+  EXPECT_THAT(Missing(Totals(), {}, 5), Contains(Total::kElections));
+}
+
+TEST(TotalsTest, WhatTooFewMembersCannotHaveIsNotMissing) {
+  const FaultKinds all = *ParseFaultKinds("all");
+  FaultKinds static_members = all;
+  static_members.erase(FaultKind::kMembership);
+  const auto missing = [](const FaultKinds& faults, std::uint64_t nodes) {
+    return Missing(Totals(), faults, nodes);
+  };
+  EXPECT_THAT(missing(static_members, 1),
+              AllOf(Contains(Total::kKills), Contains(Total::kUnknown), Contains(Total::kTornTails),
+                    Not(Contains(Total::kTruncations)), Not(Contains(Total::kSplitVotes)),
+                    Not(Contains(Total::kSnapshotsInstalled)), Not(Contains(Total::kTransfers)),
+                    Not(Contains(Total::kLost)), Not(Contains(Total::kPartitions)),
+                    Not(Contains(Total::kRefusedConnections))));
+  EXPECT_THAT(missing({FaultKind::kPartition}, 1), Not(Contains(Total::kUnknown)));
+  EXPECT_THAT(missing(static_members, 2),
+              AllOf(Contains(Total::kSplitVotes), Contains(Total::kLost),
+                    Not(Contains(Total::kTruncations))));
+  EXPECT_THAT(missing(static_members, 3), Contains(Total::kTruncations));
+  // Where members come in, one becomes two, and two become three.
+  EXPECT_THAT(missing(all, 1), AllOf(Contains(Total::kTransfers), Contains(Total::kLost),
+                                     Not(Contains(Total::kTruncations))));
+  EXPECT_THAT(missing(all, 2), Contains(Total::kTruncations));
 }
 
 TEST(TotalsTest, FewerThanHalfOfTheOperationsIsAShortcoming) {
   ExplorationResult result;
   for (std::size_t i = 0; i < kTotals; ++i) result.totals[static_cast<Total>(i)] = 10;
   result.totals[Total::kSucceeded] = 5;
-  EXPECT_THAT(Shortcomings(result, {}), IsEmpty());
+  SimulationOptions no_faults;
+  no_faults.faults = {};
+  EXPECT_THAT(Shortcomings(result, no_faults), IsEmpty());
   result.totals[Total::kSucceeded] = 4;
-  EXPECT_THAT(Shortcomings(result, {}), Contains(HasSubstr("fewer than half")));
+  EXPECT_THAT(Shortcomings(result, no_faults), Contains(HasSubstr("fewer than half")));
 }
 
 }  // namespace

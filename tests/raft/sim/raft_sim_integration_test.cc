@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -21,6 +22,15 @@ using testing::ToolResult;
 
 ToolResult RaftSim(const std::vector<std::string>& arguments) {
   return RunTool("raft-sim", arguments, {.timeout = std::chrono::seconds(120)});
+}
+
+/// The arguments of the command that a finding names.
+std::vector<std::string> Replay(const std::string& again) {
+  std::istringstream words(again);
+  std::vector<std::string> arguments{std::istream_iterator<std::string>(words), {}};
+  EXPECT_EQ(arguments.at(0), "raft-sim");
+  arguments.erase(arguments.begin());
+  return arguments;
 }
 
 TEST(RaftSimTest, ACleanRunPrintsItsTotalsAndExitsWithZero) {
@@ -69,10 +79,7 @@ TEST(RaftSimTest, APlantedBugIsFoundAndReplays) {
   EXPECT_THAT(again, HasSubstr("--planted ack-before-durable"));
 
   // The command gives the very run that was reported: the same faults, the same violation.
-  std::istringstream words(again);
-  std::vector<std::string> arguments{std::istream_iterator<std::string>(words), {}};
-  ASSERT_EQ(arguments.front(), "raft-sim");
-  arguments.erase(arguments.begin());
+  std::vector<std::string> arguments = Replay(again);
   arguments.emplace_back("--json");
   const ToolResult replay = RaftSim(arguments);
   EXPECT_EQ(replay.exit_code, 1);
@@ -95,7 +102,11 @@ TEST(RaftSimTest, WrongCommandLinesAreUsageErrors) {
       {"--unknown"},
       {"--svg", "x.svg"},
       {"--seeds", "-1"},
+      {"--operations", "20000"},
+      {"--first-seed", "4611686018427387903", "--seeds", "2"},
+      {"--first-seed", "4611686018427387904", "--seeds", "1"},
       {"--fault-numbers", "1"},
+      {"--trials", "5"},
       {"--trace", "--fault-numbers", "1,x"},
       {"--trace", "--fault-numbers", "100000"},
   };
@@ -105,13 +116,43 @@ TEST(RaftSimTest, WrongCommandLinesAreUsageErrors) {
     EXPECT_THAT(result.err, HasSubstr("raft-sim: "));
     EXPECT_EQ(result.out, "");
   }
+  const ToolResult result = RaftSim({"--operations", "20000"});
+  EXPECT_EQ(result.err,
+            "raft-sim: operations: 20000 are more than the 7400 that the clients are sure to begin "
+            "in a run of 30 s\n");
+}
+
+TEST(RaftSimTest, TheReplayOfTheLastSeedIsTaken) {
+  const ToolResult found = RaftSim({"--first-seed", "4611686018427387903", "--seeds", "1",
+                                    "--planted", "ack-before-durable", "--json"});
+  ASSERT_EQ(found.exit_code, 1) << found.err;
+  const ToolResult replay = RaftSim(Replay(json::parse(found.out)["finding"]["again"]));
+  EXPECT_EQ(replay.exit_code, 1) << replay.err;
+  EXPECT_THAT(replay.out, HasSubstr("seed 4611686018427387903: "));
+}
+
+TEST(RaftSimTest, WhatMeansNothingBesideFigure16IsRefused) {
+  const std::vector<std::vector<std::string>> meaningless = {
+      {"--seeds", "5"},         {"--first-seed", "5"}, {"--nodes", "5"},
+      {"--faults", "all"},      {"--seconds", "30"},   {"--operations", "5"},
+      {"--jobs", "2"},          {"--trace"},           {"--planted", "vote-twice"},
+      {"--fault-numbers", "1"},
+  };
+  for (std::vector<std::string> arguments : meaningless) {
+    arguments.insert(arguments.end(), {"--figure16", "--trials", "2"});
+    const ToolResult result = RaftSim(arguments);
+    EXPECT_EQ(result.exit_code, 2) << arguments[0];
+    EXPECT_THAT(result.err, HasSubstr(arguments[0]));
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    EXPECT_EQ(result.out, "");
+  }
 }
 
 TEST(RaftSimTest, ResultsThatCannotBeWrittenAreAFailure) {
-  for (const char* mode : {"--trace", "--figure16 --trials 2", "--json"}) {
+  for (const char* mode :
+       {"--faults none --trace", "--figure16 --trials 2", "--seeds 1 --faults none --json"}) {
     const ToolResult result = RunTool(
-        "/bin/sh", {"-c", std::string("exec \"$DS_BIN_DIR/raft-sim\" --seeds 1 --faults none ") +
-                              mode + " >/dev/full"});
+        "/bin/sh", {"-c", std::string("exec \"$DS_BIN_DIR/raft-sim\" ") + mode + " >/dev/full"});
     EXPECT_EQ(result.exit_code, 1) << mode;
     EXPECT_THAT(result.err, HasSubstr("write the results to stdout")) << mode;
   }
@@ -130,9 +171,20 @@ TEST(RaftSimTest, Figure16IsPrintedBesideThePapersFigures) {
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.out, HasSubstr("/ 287"));
   EXPECT_THAT(result.out, HasSubstr("12-24 ms"));
-  const ToolResult fails = RaftSim({"--figure16", "--trials", "2", "--svg", "/nowhere/x.svg"});
-  EXPECT_EQ(fails.exit_code, 1);
-  EXPECT_THAT(fails.err, HasSubstr("/nowhere/x.svg"));
+}
+
+TEST(RaftSimTest, AGraphThatCannotBeWrittenCostsNoTrials) {
+  const auto figure = [](const char* svg) {
+    return RaftSim({"--figure16", "--trials", "2", "--svg", svg});
+  };
+  const ToolResult no_file = figure("/nowhere/x.svg");
+  EXPECT_EQ(no_file.exit_code, 1);
+  EXPECT_EQ(no_file.err, "raft-sim: open \"/nowhere/x.svg\": failed\n");
+  EXPECT_EQ(no_file.out, "") << "it is found out before the trials";
+  const ToolResult full = figure("/dev/full");
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_EQ(full.err, "raft-sim: write \"/dev/full\": failed\n");
+  EXPECT_THAT(full.out, HasSubstr("12-24 ms")) << "the table is there";
 }
 
 }  // namespace

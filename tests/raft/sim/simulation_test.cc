@@ -30,7 +30,7 @@ TEST(SimulationTest, ASliceOfSeedsWithAllFaultsIsClean) {
   ASSERT_FALSE(result.finding) << "seed " << result.finding->seed << ": "
                                << result.finding->violation;
   EXPECT_EQ(result.runs, 60U);
-  EXPECT_THAT(Shortcomings(result, options.simulation.faults), IsEmpty());
+  EXPECT_THAT(Shortcomings(result, options.simulation), IsEmpty());
   EXPECT_GE(result.totals[Total::kOperations], 60 * options.simulation.operations);
 }
 
@@ -51,6 +51,20 @@ TEST(SimulationTest, EachNumberOfMembersIsClean) {
     const ExplorationResult result = ExploreSeeds(options);
     EXPECT_FALSE(result.finding) << nodes << " members, seed " << result.finding->seed << ": "
                                  << result.finding->violation;
+  }
+}
+
+TEST(SimulationTest, ClientsBeginAsManyOperationsAsMayBeAskedFor) {
+  for (const std::uint64_t seconds : {1U, 30U}) {
+    ExplorationOptions options = Seeds(1, seconds == 1 ? 20 : 2);
+    options.simulation.length = std::chrono::seconds(seconds);
+    options.simulation.operations = options.simulation.OperationsMax();
+    ASSERT_TRUE(options.simulation.Validate().ok());
+    EXPECT_GE(options.simulation.operations, 500U) << "the default";
+    const ExplorationResult result = ExploreSeeds(options);
+    EXPECT_FALSE(result.finding) << result.finding->violation;
+    ++options.simulation.operations;
+    EXPECT_TRUE(absl::IsInvalidArgument(options.simulation.Validate()));
   }
 }
 
