@@ -363,6 +363,23 @@ TEST(SnapshotInTransfer, IsSaidOfALeaderWhoseFollowerTakesParts) {
   EXPECT_FALSE(group[1].SnapshotInTransfer());
 }
 
+TEST(SnapshotInTransfer, IsSaidAsLongAsPartsAreTaken) {
+  Group::Options options = SmallParts();
+  options.node.snapshot_bytes_per_tick = 2;
+  Group group(options);
+  LeaveBehind(group, 200);
+  group.Heal();
+  int ticks = 0;
+  while (!group[1].followers()[1].receives_snapshot && ++ticks < 50) group.Run(1);
+  ticks = 0;
+  for (; group[1].followers()[1].receives_snapshot && ticks < 1000; ++ticks) {
+    ASSERT_TRUE(group[1].SnapshotInTransfer()) << "after " << ticks << " ticks";
+    group.Run(1);
+  }
+  EXPECT_GT(ticks, 300) << "longer than a leader has patience with a follower that takes nothing";
+  EXPECT_EQ(group.state(3), group.state(1));
+}
+
 TEST(SnapshotInTransfer, EndsWhenNoPartIsTaken) {
   Group group(SmallParts());
   LeaveBehind(group, 40);
