@@ -175,6 +175,7 @@ class Simulation {
 
   // --- The end ---
 
+  void AwaitPeace();
   void Judge();
   bool Converged() const;
   void Check() {
@@ -203,6 +204,7 @@ class Simulation {
   std::vector<std::shared_ptr<PendingChange>> changes_;
   std::optional<NodeId> transfer_;
   Term last_leader_term_;
+  std::optional<Duration> violated_at_;
 };
 
 Member& Simulation::AddMember(const Configuration& initial) {
@@ -643,14 +645,13 @@ void Simulation::Judge() {
   const sim::LinearizabilityResult result = sim::CheckLinearizablePerKey(clients_.history());
   if (result.verdict == sim::Verdict::kUnknown) ++totals_[Total::kNotJudged];
   if (result.verdict == sim::Verdict::kNotLinearizable) {
+    violated_at_ = *result.refuted_at - begin_;
     scheduler_.Fail("linearizability: " + result.explanation);
   }
 }
 
-SimulationResult Simulation::Run() {
+void Simulation::AwaitPeace() {
   const auto check = [this] { Check(); };
-  clients_.Start();
-  scheduler_.Run(begin_ + options_.length, UINT64_MAX, check);
   // Faults may have left the clients behind.
   const TimePoint late = begin_ + LateAt(options_);
   while (!scheduler_.failed() && clients_.invoked() < options_.operations &&
@@ -671,6 +672,14 @@ SimulationResult Simulation::Run() {
     }
     scheduler_.Run(scheduler_.now() + milliseconds(50), UINT64_MAX, check);
   }
+}
+
+SimulationResult Simulation::Run() {
+  clients_.Start();
+  const Duration end = std::min(options_.until.value_or(options_.length), options_.length);
+  scheduler_.Run(begin_ + end, UINT64_MAX, [this] { Check(); });
+  if (end == options_.length) AwaitPeace();
+  if (scheduler_.failed()) violated_at_ = scheduler_.now() - begin_;
   // Operations that are still open end as unknown by their own deadlines, or stay open.
   if (!scheduler_.failed()) Judge();
 
@@ -689,7 +698,7 @@ SimulationResult Simulation::Run() {
 
   const sim::RunResult run = scheduler_.Result();
   Fold(run.digest);
-  return {run.failure, run.steps, digest_, run.trace_tail, totals_};
+  return {run.failure, violated_at_, run.steps, digest_, run.trace_tail, totals_};
 }
 
 }  // namespace

@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdint>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "raft/sim/exploration.h"
 
@@ -96,6 +98,65 @@ TEST(SimulationTest, TheNumberOfThreadsDoesNotChangeTheResult) {
   const ExplorationResult three = ExploreSeeds(options);
   EXPECT_EQ(one.totals, three.totals);
   EXPECT_EQ(one.digest, three.digest);
+}
+
+TEST(ReductionTest, DoesNotRunTheHourThatFollowsAViolation) {
+  ExplorationOptions options = Seeds(1, 1);
+  options.simulation.length = std::chrono::hours(1);
+  options.simulation.planted_bug = PlantedBug::kForgetVote;
+  options.reduction_runs = 100;
+  const ExplorationResult result = ExploreSeeds(options);
+  ASSERT_TRUE(result.finding);
+  EXPECT_THAT(result.finding->violation, HasSubstr("FAILED: durability"));
+  EXPECT_GT(result.finding->faults_before, 1000U);
+  EXPECT_LT(result.finding->faults.size(), 10U);
+  EXPECT_GT(result.finding->reduction_runs, 5U);
+  EXPECT_FALSE(result.finding->reduction_broken_off);
+  EXPECT_LT(result.finding->reduction_steps, 1'000'000U) << "an hour has two million";
+}
+
+TEST(ReductionTest, EndsWhenItsStepsAreSpentAndSaysSo) {
+  ExplorationOptions options = Seeds(1, 1);
+  options.simulation.planted_bug = PlantedBug::kForgetVote;
+  options.reduction_steps = 1;
+  const ExplorationResult result = ExploreSeeds(options);
+  ASSERT_TRUE(result.finding);
+  const Finding& finding = *result.finding;
+  EXPECT_TRUE(finding.reduction_broken_off);
+  EXPECT_EQ(finding.reduction_runs, 2U) << "the first one, and the one that is shown";
+  EXPECT_THAT(finding.violation, HasSubstr("FAILED: durability"));
+  EXPECT_LT(finding.faults.size(), finding.faults_before) << "without what came after it";
+}
+
+TEST(ReductionTest, AHistoryIsRefutedAtTheSamePlaceWhenTheRunEndsThere) {
+  ExplorationOptions options = Seeds(50, 3);
+  options.simulation.planted_bug = PlantedBug::kLeaseAfterPause;
+  const ExplorationResult result = ExploreSeeds(options);
+  ASSERT_TRUE(result.finding);
+  ASSERT_TRUE(result.finding->until);
+  SimulationOptions until = options.simulation;
+  until.until = result.finding->until;
+  const SimulationResult replay = Simulate(until, result.finding->seed, result.finding->faults);
+  EXPECT_EQ(replay.violation, result.finding->violation);
+  EXPECT_LT(replay.violated_at, *until.until);
+  EXPECT_THAT(*replay.violation, HasSubstr("linearizability"));
+}
+
+TEST(SimulationTest, ARunThatEndsEarlyGoesAsTheWholeOne) {
+  SimulationOptions options;
+  const std::vector<Fault> faults = FaultsOf(options, 4);
+  const auto traced = [&] {
+    std::vector<std::string> lines;
+    Simulate(options, 4, faults, [&lines](const std::string& line) { lines.push_back(line); });
+    return lines;
+  };
+  std::vector<std::string> whole = traced();
+  options.until = std::chrono::seconds(10);
+  const std::vector<std::string> half = traced();
+  ASSERT_GT(half.size(), 1000U);
+  ASSERT_GT(whole.size(), half.size());
+  whole.resize(half.size());
+  EXPECT_EQ(half, whole);
 }
 
 /// A bug and seeds of which one finds it, from a search over the first 2000.
