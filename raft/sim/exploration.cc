@@ -18,7 +18,7 @@ namespace ds::raft {
 namespace {
 
 constexpr std::uint64_t kRepeatedSeeds = 32;
-/// With so much time behind the moment of a violation, faults that bring it are looked for.
+/// So much later than with all faults a violation may come with fewer of them.
 constexpr std::chrono::seconds kPatience(5);
 
 SimulationResult RunSeed(const ExplorationOptions& options, std::uint64_t seed,
@@ -57,8 +57,7 @@ Finding Reduce(const ExplorationOptions& options, std::uint64_t seed) {
     finding.reduction_steps += result.steps;
     return result;
   };
-  // With fewer faults it may come later than with all, but where it does not come the rest of the
-  // run, which may be an hour, would be in vain.
+  // Where it does not come, the rest of the run, which may be an hour, would be in vain.
   const auto shorten = [&](Duration violated_at) {
     const Duration until = std::chrono::ceil<std::chrono::seconds>(violated_at) + kPatience;
     if (until < shorter.simulation.until.value_or(options.simulation.length)) {

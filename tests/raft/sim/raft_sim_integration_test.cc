@@ -93,8 +93,8 @@ TEST(RaftSimTest, APlantedBugIsFoundAndReplays) {
 }
 
 TEST(RaftSimTest, AFindingOfTheHistoryReplaysAsFarAsItIsNeeded) {
-  const ToolResult found = RaftSim({"--first-seed", "50", "--seeds", "3", "--seconds", "30",
-                                    "--planted", "lease-after-pause", "--json"});
+  const ToolResult found =
+      RaftSim({"--first-seed", "270", "--seeds", "3", "--planted", "lease-after-pause", "--json"});
   const json finding = json::parse(found.out)["finding"];
   EXPECT_THAT(finding["violation"].get<std::string>(), HasSubstr("linearizability"));
   EXPECT_GT(finding["faults_before"], finding["faults"].size());
