@@ -189,6 +189,7 @@ TEST_F(ZmqTest, ForeignWorkersServe) {
   const ToolResult client = Pipe("isprime 0013\ngcd 12 18\nisprime 15\ngcd 7 21\nend\n");
   EXPECT_THAT(Lines(client.out), ElementsAre("13 is prime", "gcd for 12 18 is 6", "15 is not prime",
                                              "gcd for 7 21 is 7", "end"));
+  EXPECT_TRUE(prime.WaitFor("isprime 15\n"));
   EXPECT_THAT(prime.lines(), ElementsAre("READY", "isprime 13", "isprime 15"));
 }
 
