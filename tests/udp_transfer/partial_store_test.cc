@@ -1104,6 +1104,95 @@ TEST_F(RealStoreTest, LinksOfOurNamesAreLeftAlone) {
   EXPECT_EQ(outside.Read("secret"), "s");
 }
 
+TEST_F(RealStoreTest, AHiddenFolderThatIsRemovedIsMadeAgainAndLockedAnew) {
+  const TempDir folder;
+  const std::string hidden = folder.path(".udp-partial");
+  const std::string content = Content(3 * kMiB);
+  const auto open = [&](const std::string& name, bool resume = false) {
+    return OpenReady(store_.get(), udp_transfer::Open(name, content.size(), resume));
+  };
+  PartialStore::Options options;
+  int locked = 0;
+  options.lock = [&] {
+    EXPECT_TRUE(std::filesystem::is_directory(hidden));
+    ++locked;
+    return absl::OkStatus();
+  };
+  Open(folder.path(), options);
+  {
+    auto waiting = open("waiting");
+    ASSERT_TRUE((*waiting)->Append(AsBytes(content.substr(0, kMiB)), kStart).ok());
+  }
+  EXPECT_EQ(store_->usage().waiting, 1U);
+  auto whole = open("whole");
+  ASSERT_TRUE((*whole)->Append(AsBytes(content), kStart).ok());
+  auto half = open("half");
+  ASSERT_TRUE((*half)->Append(AsBytes(content.substr(0, kMiB)), kStart).ok());
+  auto classic = store_->OpenClassic("classic", 1);
+  ASSERT_TRUE((*classic)->Append(AsBytes("x"), kStart).ok());
+  std::filesystem::remove_all(hidden);
+
+  // What was under way fails once, and says why.
+  for (const absl::Status& failed :
+       {(*whole)->Complete().status(), (*classic)->Complete().status(),
+        (*half)->Append(AsBytes(content.substr(kMiB)), kStart + seconds(5))}) {
+    EXPECT_EQ(OutcomeOf(failed), Outcome::kFailed);
+    EXPECT_THAT(Message(failed), HasSubstr("was removed from the server's \".udp-partial\""));
+  }
+  EXPECT_EQ(store_->usage().receiving, 0U);
+  EXPECT_FALSE(std::filesystem::exists(hidden)) << "nobody has needed it";
+
+  // The next ones do not notice.
+  const int locked_before = std::exchange(locked, 0);
+  EXPECT_GE(locked_before, 1);
+  for (const char* name : {"whole", "half", "waiting"}) {
+    auto file = open(name, true);
+    ASSERT_TRUE(file.ok()) << file.status();
+    EXPECT_GE(locked, 1);
+    EXPECT_EQ((*file)->offset(), 0U);
+    EXPECT_EQ(store_->usage().waiting, 0U);
+    ASSERT_TRUE((*file)->Append(AsBytes(content), kStart).ok());
+    EXPECT_EQ((*file)->Complete().value(), name);
+    EXPECT_EQ(folder.Read(name), content);
+  }
+  EXPECT_EQ(std::filesystem::status(hidden).permissions(), std::filesystem::perms::owner_all);
+}
+
+TEST_F(RealStoreTest, AHiddenFolderThatSomebodyElseHasIsNotUsed) {
+  const TempDir folder;
+  PartialStore::Options options;
+  absl::Status lock;
+  options.lock = [&] { return lock; };
+  Open(folder.path(), options);
+  lock = Error(absl::StatusCode::kFailedPrecondition, "in use by process 1");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(Message(OpenReady(store_.get(), udp_transfer::Open("f", 1)).status()),
+                HasSubstr("in use by process 1"));
+    EXPECT_THAT(Message(store_->OpenClassic("f", 1).status()), HasSubstr("in use"));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path(".udp-partial")));
+  EXPECT_EQ(store_->usage().receiving, 0U);
+  lock = absl::OkStatus();
+  EXPECT_TRUE(OpenReady(store_.get(), udp_transfer::Open("f", 1)).ok());
+}
+
+TEST_F(RealStoreTest, ALinkInPlaceOfTheHiddenFolderLeadsNowhere) {
+  const TempDir folder;
+  const TempDir outside;
+  const std::string hidden = folder.path(".udp-partial");
+  Open(folder.path());
+  std::filesystem::remove_all(hidden);
+  for (const std::string& target : {outside.path(), outside.path("missing")}) {
+    std::filesystem::create_directory_symlink(target, hidden);
+    EXPECT_EQ(OutcomeOf(OpenReady(store_.get(), udp_transfer::Open("f", 1)).status()),
+              Outcome::kRefused);
+    EXPECT_FALSE(store_->OpenClassic("f", 1).ok());
+    std::filesystem::remove(hidden);
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(outside.path()));
+  EXPECT_TRUE(OpenReady(store_.get(), udp_transfer::Open("f", 1)).ok()) << "it has recovered";
+}
+
 TEST_F(RealStoreTest, OnlyAFileIsTakenForOneThatIsComplete) {
   const TempDir folder;
   Open(folder.path());

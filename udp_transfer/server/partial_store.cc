@@ -248,6 +248,7 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
   /// Registers itself, ends the one before, and opens its file.
   absl::Status BeginPart(bool resume) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     RETURN_IF_ERROR(store_->failure());
+    RETURN_IF_ERROR(store_->HoldFolder());
     std::uint64_t kept = 0;
     if (open_) {
       ASSIGN_OR_RETURN(const PartialStore::Previous previous, store_->Register(shared_from_this()));
@@ -400,8 +401,22 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
   }
 
   absl::Status ClosedAfter(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (absl::IsNotFound(status) && IsGone()) {
+      CloseAndRemove();
+      return Error(absl::StatusCode::kNotFound,
+                   fmt::format("store \"{}\": what had come of it was removed from the server's "
+                               "\"{}\" ({})",
+                               EscapeBytes(name_), kPartialFolder, Message(status)));
+    }
     if (!status.ok()) CloseAfter(status);
     return status;
+  }
+
+  /// Somebody has removed its part.
+  bool IsGone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (complete_) return false;
+    const absl::StatusOr<bool> exists = disk_->Exists(part_);
+    return exists.ok() && !*exists;
   }
 
   /// What makes sense after an error: a name that cannot be had, or a disk that is full, needs no
@@ -519,10 +534,23 @@ absl::StatusOr<std::unique_ptr<PartialStore>> PartialStore::Open(fs::Disk* disk,
   return store;
 }
 
+absl::Status PartialStore::HoldFolder() {
+  MutexLock folder_lock(folder_mutex_);
+  ASSIGN_OR_RETURN(const bool made, disk_->MakeFolder(std::string(kPartialFolder), 0700));
+  if (made) {
+    folder_durable_ = false;
+    MutexLock lock(mutex_);
+    // What waited in the one that was removed.
+    std::erase_if(partials_, [](const auto& entry) { return entry.second.active == nullptr; });
+  }
+  if (options_.sync && !folder_durable_) RETURN_IF_ERROR(Noted(disk_->SyncFolder("")));
+  folder_durable_ = true;
+  return options_.lock();
+}
+
 absl::Status PartialStore::Recover(std::int64_t now_unix_s) {
   const std::string folder(kPartialFolder);
-  RETURN_IF_ERROR(disk_->MakeFolder(folder, 0700).status());
-  if (options_.sync) RETURN_IF_ERROR(disk_->SyncFolder(""));
+  RETURN_IF_ERROR(HoldFolder());
   ASSIGN_OR_RETURN(const std::vector<fs::Disk::Entry> entries, disk_->List(folder));
   MutexLock lock(mutex_);
   now_unix_s_ = now_unix_s;
