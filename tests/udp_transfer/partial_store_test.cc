@@ -774,6 +774,71 @@ TEST_F(PartialStoreTest, AResumeWhileTheFileGetsItsNameFindsIt) {
   }
 }
 
+TEST_F(PartialStoreTest, WhatIsSentOnceMoreIsStoredAlsoWhereNothingIsOverwritten) {
+  const std::string content = Content(10'000);
+  options_.overwrite = Overwrite::kNo;
+  Restart();
+  EXPECT_EQ(Store("d/f", content).value(), "d/f");
+  EXPECT_EQ(Store("empty", "").value(), "empty");
+  std::uint64_t changes = 0;
+  disk_.fault = [&](const std::string& operation, const std::string&) {
+    changes += operation != "open" && operation != "read" && !operation.starts_with("sync") &&
+               operation != "make folder";
+    return absl::OkStatus();
+  };
+  {
+    File again = Begin(Open("d/f", content.size()));
+    EXPECT_EQ(again->offset(), 0U) << "it comes as a whole";
+    Append(again.get(), content.substr(0, 6000));
+    EXPECT_TRUE(absl::IsOutOfRange(again->Complete().status()));
+    Append(again.get(), content.substr(6000), kStart + seconds(5));
+    EXPECT_TRUE(again->Matches(DigestOf(content)));
+    EXPECT_EQ(again->Complete().value(), "d/f");
+  }
+  EXPECT_EQ(Store("empty", "").value(), "empty");
+  {  // Broken off, and with another content.
+    File broken = Begin(Open("d/f", content.size()));
+    Append(broken.get(), content.substr(0, 6000));
+    broken.reset();
+    File other = Begin(Open("d/f", content.size()));
+    Append(other.get(), Content(content.size(), 2));
+    const absl::Status refused = other->Complete().status();
+    EXPECT_TRUE(absl::IsAlreadyExists(refused)) << refused;
+    EXPECT_THAT(Message(refused), HasSubstr("--overwrite"));
+  }
+  // What cannot be the same is refused before it comes.
+  OpenMessage later = Open("d/f", content.size());
+  ++later.mtime_ns;
+  EXPECT_TRUE(absl::IsAlreadyExists(store_->OpenFile(later, {}).status()));
+  EXPECT_TRUE(absl::IsAlreadyExists(store_->OpenFile(Open("d/f", 9999), {}).status()));
+  EXPECT_EQ(changes, 0U);
+  EXPECT_EQ(disk_.Read("d/f"), content);
+  EXPECT_THAT(Hidden(), IsEmpty());
+}
+
+TEST_F(PartialStoreTest, WhatIsSentOnceMoreWhileItGetsItsNameIsStored) {
+  const std::string content = Content(10'000);
+  options_.overwrite = Overwrite::kNo;
+  Restart();
+  File first = Begin(Open("f", content.size()));
+  Append(first.get(), content);
+  bool named = false;
+  disk_.fault = [&](const std::string& operation, const std::string&) {
+    // The second one has seen that there is no such file.
+    if (operation == "make folder" && !std::exchange(named, true)) {
+      EXPECT_EQ(first->Complete().value(), "f");
+    }
+    return absl::OkStatus();
+  };
+  File second = Begin(Open("f", content.size()));
+  ASSERT_TRUE(named);
+  Append(second.get(), content);
+  EXPECT_EQ(second->Complete().value(), "f");
+  EXPECT_EQ(disk_.Read("f"), content);
+  EXPECT_THAT(Hidden(), IsEmpty());
+  EXPECT_EQ(store_->usage().receiving, 0U);
+}
+
 TEST_F(PartialStoreTest, AFailedSyncIsToldAndNothingBuiltUponIt) {
   disk_.fault = FailOnce("sync", ".part", kSyncError, 2);
   File file = Begin(Open("f", 10'000));

@@ -33,7 +33,7 @@ class Transfer;
 ///   auto disk = fs::RootedDisk::Open(folder);
 ///   auto store = PartialStore::Open(disk, options, now_unix_s);
 ///   auto file = store->OpenFile(open, keys.digest);           // or OpenClassic(name, size)
-///   while (!*file->Prepare()) …let others have their turn…    // after a resume open
+///   while (!*file->Prepare()) …let others have their turn…    // of fast mode
 ///   file->Append(bytes, now) …;  file->Matches(digest);  file->Complete();
 ///   …now and then: store->Expire(now_unix_s)…
 ///
@@ -73,7 +73,7 @@ class PartialStore {
     File& operator=(const File&) = delete;
 
     /// Reads a piece of what is there already; true: all of it, or there is nothing. To be called
-    /// after a resume open, until it is true; before, only Discard() makes sense.
+    /// after OpenFile(), until it is true; before, only Discard() makes sense.
     absl::StatusOr<bool> Prepare();
 
     /// How many bytes are there already, and their digest (keyed as the connection's are).
@@ -117,7 +117,8 @@ class PartialStore {
   /// fail. A resume for which nothing is kept finds a file that is complete already, by its name
   /// (with kRename, and "name.1" …), size and time: that is read, and never changed; Restart()
   /// leaves it for a new one. Where it cannot be found out what is kept, that stays and the open
-  /// fails.
+  /// fails. With kNo a file of that name, size and time is read without a resume too: what comes is
+  /// compared with it, not written, and Complete() is kAlreadyExists if it is not the same.
   absl::StatusOr<std::unique_ptr<File>> OpenFile(const OpenMessage& open, const DigestKey& key);
   absl::StatusOr<std::unique_ptr<File>> OpenClassic(const std::string& name, std::uint64_t size);
   absl::Status MakeFolder(const OpenMessage& open);
