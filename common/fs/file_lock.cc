@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -52,7 +53,7 @@ absl::StatusOr<FolderLock> FolderLock::Acquire(const std::string& folder) {
       ::pwrite(fd.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
     return ErrnoError(fmt::format("write \"{}\"", path), errno);
   }
-  return FolderLock(std::move(fd));
+  return FolderLock(std::move(fd), path);
 }
 
 absl::StatusOr<FolderLock> FolderLock::AcquireToRead(const std::string& folder) {
@@ -60,7 +61,14 @@ absl::StatusOr<FolderLock> FolderLock::AcquireToRead(const std::string& folder) 
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd && errno != ENOENT) return ErrnoError(fmt::format("open \"{}\"", path), errno);
   if (fd) RETURN_IF_ERROR(LockFolder(fd.get(), folder));
-  return FolderLock(std::move(fd));
+  return FolderLock(std::move(fd), path);
+}
+
+bool FolderLock::InPlace() const {
+  struct stat ours {};
+  struct stat there {};
+  return ::fstat(fd_.get(), &ours) == 0 && ::lstat(path_.c_str(), &there) == 0 &&
+         ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
 }  // namespace ds::fs

@@ -21,9 +21,14 @@ class FolderLock {
   /// and stays so.
   static absl::StatusOr<FolderLock> AcquireToRead(const std::string& folder);
 
+  /// Whether the folder's LOCK is still the one that is locked: who removes the folder removes it
+  /// too, and whoever makes the folder again can lock another one.
+  bool InPlace() const;
+
  private:
-  explicit FolderLock(UniqueFd fd) : fd_(std::move(fd)) {}
+  FolderLock(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
   UniqueFd fd_;
+  std::string path_;
 };
 
 }  // namespace ds::fs

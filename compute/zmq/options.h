@@ -22,6 +22,7 @@ struct ServerOptions {
   BindAddress client_in, client_out, worker_in, worker_out;
   std::optional<BindAddress> reliable;  ///< none: not offered
   bool echo_commands = false;
+  double answer_timeout_s = 1;               ///< for a worker of the classic service
   std::size_t open_max = 10'000;             ///< requests, of each of the two services
   std::size_t message_bytes_max = 64 << 10;  ///< of a frame; who sends more is disconnected
 };

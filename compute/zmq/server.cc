@@ -62,7 +62,9 @@ struct Server::Sockets {
 };
 
 Server::Server(const ServerOptions& options)
-    : classic_({.echo_commands = options.echo_commands, .open_max = options.open_max}),
+    : classic_({.answer_time = FromSeconds(options.answer_timeout_s),
+                .echo_commands = options.echo_commands,
+                .open_max = options.open_max}),
       reliable_({.open_max = options.open_max, .first_tag = RandomTag()}),
       has_reliable_(options.reliable.has_value()),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),

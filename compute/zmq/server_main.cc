@@ -54,6 +54,11 @@ int main(int argc, char** argv) {
                    "HOST:PORT, or PORT, of the reliable service (ROUTER) (default: none)");
   flags.add_flag("--echo-commands", options.echo_commands,
                  "Publish the command lines to all clients, too");
+  flags
+      .add_option("--answer-timeout", options.answer_timeout_s,
+                  "Seconds that a worker of the classic service has for an answer")
+      ->check(daemon::Seconds(0.001, 86400))
+      ->capture_default_str();
   flags.add_option("--max-open", options.open_max, "Requests without an answer, of each service")
       ->check(daemon::Count(1, 1'000'000))
       ->capture_default_str();

@@ -57,6 +57,13 @@ ZmqContext::ZmqContext(int sockets_max) : impl_(std::make_unique<Impl>()) {
 ZmqContext::~ZmqContext() = default;
 
 struct Socket::Impl {
+  ~Impl() {
+    // Before `monitor` is closed: libzmq's I/O thread hands an event to it and waits until that is
+    // taken, and for ever once nobody is there to take it; no socket of the context does anything
+    // then.
+    if (monitor) zmq_socket_monitor(socket.handle(), nullptr, 0);
+  }
+
   ::zmq::context_t* context;
   ::zmq::socket_t socket;
   ::zmq::socket_t monitor;  // of Watch()

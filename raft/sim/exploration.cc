@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <numeric>
@@ -16,6 +18,8 @@ namespace ds::raft {
 namespace {
 
 constexpr std::uint64_t kRepeatedSeeds = 32;
+/// So much later than with all faults a violation may come with fewer of them.
+constexpr std::chrono::seconds kPatience(5);
 
 SimulationResult RunSeed(const ExplorationOptions& options, std::uint64_t seed,
                          const std::vector<Fault>& faults) {
@@ -43,24 +47,49 @@ Finding Reduce(const ExplorationOptions& options, std::uint64_t seed) {
   finding.seed = seed;
   const std::vector<Fault> all = FaultsOf(options.simulation, seed);
   finding.faults_before = all.size();
+  ExplorationOptions shorter = options;
   const auto run = [&](const std::vector<std::size_t>& numbers) {
     std::vector<Fault> faults;
     faults.reserve(numbers.size());
     for (const std::size_t number : numbers) faults.push_back(all[number]);
-    return RunSeed(options, seed, faults);
+    SimulationResult result = RunSeed(shorter, seed, faults);
+    ++finding.reduction_runs;
+    finding.reduction_steps += result.steps;
+    return result;
+  };
+  // Where it does not come, the rest of the run, which may be an hour, would be in vain.
+  const auto shorten = [&](Duration violated_at) {
+    const Duration until = std::chrono::ceil<std::chrono::seconds>(violated_at) + kPatience;
+    if (until < shorter.simulation.until.value_or(options.simulation.length)) {
+      shorter.simulation.until = until;
+    }
   };
   std::vector<std::size_t> numbers(all.size());
   std::iota(numbers.begin(), numbers.end(), std::size_t{0});
-  const std::string kind = KindOf(run(numbers).violation.value_or(""));
-  finding.fault_numbers = sim::Minimize<std::size_t>(
-      std::move(numbers), options.reduction_runs, [&](const auto& fewer) {
-        const SimulationResult reduced = run(fewer);
-        return reduced.violation && KindOf(*reduced.violation) == kind;
-      });
+  const SimulationResult first = run(numbers);
+  const std::string kind = KindOf(first.violation.value_or(""));
+  if (first.violated_at) {
+    shorten(*first.violated_at);
+    std::erase_if(numbers, [&](std::size_t n) { return all[n].at > *first.violated_at; });
+  }
+  const auto fails = [&](const std::vector<std::size_t>& fewer) {
+    if (finding.reduction_runs > options.reduction_runs ||
+        finding.reduction_steps > options.reduction_steps) {
+      finding.reduction_broken_off = true;
+      return false;
+    }
+    const SimulationResult reduced = run(fewer);
+    if (!reduced.violation || KindOf(*reduced.violation) != kind) return false;
+    if (reduced.violated_at) shorten(*reduced.violated_at);
+    return true;
+  };
+  finding.fault_numbers = sim::Minimize<std::size_t>(std::move(numbers), SIZE_MAX, fails);
   for (const std::size_t number : finding.fault_numbers) finding.faults.push_back(all[number]);
   SimulationResult result = run(finding.fault_numbers);
   finding.violation = result.violation.value_or("(but not when it was run again)");
   finding.trace_tail = std::move(result.trace_tail);
+  // Other violations end a run by themselves.
+  if (kind == "linearizability") finding.until = shorter.simulation.until;
   return finding;
 }
 

@@ -14,8 +14,10 @@ struct ExplorationOptions {
   SimulationOptions simulation;
   std::uint64_t first_seed = 1;
   std::uint64_t seeds = 1;
-  std::uint64_t jobs = 1;               ///< threads
-  std::uint64_t reduction_runs = 1000;  ///< to find the fewest faults that still fail
+  std::uint64_t jobs = 1;  ///< threads
+  // To find the fewest faults that still fail; steps of all those runs.
+  std::uint64_t reduction_runs = 1000;
+  std::uint64_t reduction_steps = 40'000'000;  ///< and one run more; about a minute
 };
 
 /// A seed whose run went wrong.
@@ -25,6 +27,11 @@ struct Finding {
   std::vector<Fault> faults;               ///< the fewest found that still give it
   std::vector<std::size_t> fault_numbers;  ///< their places in FaultsOf(seed)
   std::size_t faults_before = 0;
+  std::uint64_t reduction_runs = 0;
+  std::uint64_t reduction_steps = 0;
+  bool reduction_broken_off = false;  ///< maybe fewer would do
+  /// A run with those that is to end with this violation, and no other, ends here.
+  std::optional<Duration> until;
   std::vector<std::string> trace_tail;  ///< of the run with those
 };
 

@@ -61,6 +61,8 @@ void DrawDetails(Fault* fault, Rng& rng) {
       if (rng.Bernoulli(0.2)) {
         fault->victim = Victim::kVoter;
         fault->duration = Milliseconds(rng, 1, 5);
+      } else if (rng.Bernoulli(0.4)) {
+        fault->victim = Victim::kWriter;
       }
       break;
     case FaultKind::kPause:
@@ -112,8 +114,8 @@ absl::StatusOr<FaultKinds> ParseFaultKinds(const std::string& text) {
 }
 
 std::string ToString(const Fault& fault) {
-  constexpr std::array<std::string_view, 5> kVictims = {"any", "leader", "follower", "voter",
-                                                        "new leader"};
+  constexpr std::array<std::string_view, 6> kVictims = {"any",   "leader", "follower",
+                                                        "voter", "writer", "new leader"};
   return fmt::format("{:.3f} s: {} (victim {}, pick {}) for {:.3f} s, strength {:.3f}",
                      ToSeconds(fault.at), Name(fault.kind),
                      kVictims.at(static_cast<std::size_t>(fault.victim)), fault.pick % 1000,

@@ -21,7 +21,7 @@ enum class FaultKind : std::uint8_t {
   kReordering,   ///< messages arrive late, behind younger ones
   kPartition,    ///< two groups do not hear each other
   kOneWay,       ///< one member is not heard, or does not hear
-  kPowerLoss,    ///< a machine loses what it had not synced; it may happen within a write
+  kPowerLoss,    ///< a machine loses what it had not synced; often within a write
   kKill,         ///< a process dies (kill -9); what it wrote stays in the page cache
   kPause,        ///< a process stands still (SIGSTOP) while its clock goes on
   kSlowDisk,     ///< writes take many times as long
@@ -53,6 +53,7 @@ enum class Victim : std::uint8_t {
   kLeader,     ///< the leader of the highest term; without one, as kAny
   kFollower,   ///< any but that one
   kVoter,      ///< whoever votes next: it is hit just after its vote has left
+  kWriter,     ///< whoever writes next, or somewhat later: it is hit before the write has ended
   kNewLeader,  ///< whoever leads next: it is hit within a few milliseconds after its election
 };
 

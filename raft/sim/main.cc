@@ -41,6 +41,7 @@ struct Options {
   bool json = false;
   bool trace = false;
   std::string fault_numbers;  ///< of the traced seed; empty: all
+  double until = 0;           ///< of the traced run; 0: its end
   bool figure16 = false;
   Figure16Options figure;
   std::string svg;
@@ -99,6 +100,11 @@ void AddFlags(CLI::App* flags, Options* options) {
           "on, with commas; none leaves out all")
       ->check(daemon::NotEmpty())
       ->needs("--trace");
+  flags
+      ->add_option("--until", options->until,
+                   "Of --trace: end the run at this virtual second, and judge by what there is")
+      ->check(daemon::Seconds(1, 3600))
+      ->needs("--trace");
   const std::vector<CLI::Option*> of_runs = flags->get_options(
       [](const CLI::Option* option) { return option->get_lnames().front() != "help"; });
   flags->add_flag("--json", options->json, "Print one JSON object");
@@ -128,6 +134,7 @@ std::string ReplayCommand(const Options& options, const Finding& finding) {
                                ? "none"
                                : fmt::format("{}", fmt::join(finding.fault_numbers, ",")));
   }
+  if (finding.until) command += fmt::format(" --until {}", ToSeconds(*finding.until));
   return command + " --trace";
 }
 
@@ -232,7 +239,9 @@ int RunFigure16(const Options& options, daemon::Tool* tool) {
 
 void PrintFinding(const Options& options, const Finding& finding) {
   Print("seed {} fails: {}\n", finding.seed, finding.violation);
-  Print("faults, {} left of {}:\n", finding.faults.size(), finding.faults_before);
+  Print("faults, {} left of {} after {} runs{}:\n", finding.faults.size(), finding.faults_before,
+        finding.reduction_runs,
+        finding.reduction_broken_off ? ", as many as are tried; maybe fewer would do" : "");
   for (const Fault& fault : finding.faults) Print("  {}\n", ToString(fault));
   Print("the end of the trace with those:\n");
   for (const std::string& line : finding.trace_tail) Print("  {}\n", line);
@@ -270,6 +279,9 @@ int RunExploration(const Options& options) {
       object["finding"] = {{"seed", result.finding->seed},
                            {"violation", result.finding->violation},
                            {"faults", std::move(faults)},
+                           {"faults_before", result.finding->faults_before},
+                           {"reduction_runs", result.finding->reduction_runs},
+                           {"reduction_broken_off", result.finding->reduction_broken_off},
                            {"trace", result.finding->trace_tail},
                            {"again", ReplayCommand(options, *result.finding)}};
     }
@@ -314,6 +326,7 @@ int main(int argc, char** argv) {
   }
   simulation.planted_bug = *planted;
   simulation.length = FromSeconds(options.seconds);
+  if (options.until != 0) simulation.until = FromSeconds(options.until);
   if (const absl::Status status = simulation.Validate(); !status.ok()) return tool.Fail(status);
   const std::uint64_t first_seed = options.exploration.first_seed;
   if (!options.trace && options.exploration.seeds - 1 > kSeedMax - first_seed) {

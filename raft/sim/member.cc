@@ -46,8 +46,8 @@ Member::Member(Cluster& cluster, NodeId id, Configuration initial, std::int64_t 
       initial_(std::move(initial)),
       rng_(seed),
       disk_rng_(~seed),
-      latency_(cluster.scheduler, {.sync_min = std::chrono::microseconds(200),
-                                   .sync_mean = std::chrono::microseconds(800)}),
+      latency_(cluster.scheduler,
+               {.sync_min = kWriteMin, .sync_mean = std::chrono::microseconds(800)}),
       clock_(cluster.scheduler, TimePoint(std::chrono::seconds(100)), drift_ppm) {
   disk_.fault = [this](const std::string& operation, const std::string&) {
     return DiskFault(operation);
@@ -154,7 +154,9 @@ void Member::Kill() {
 
 void Member::LosePower() {
   if (state_ == State::kDown) return;
-  disk_.FailPowerAfter(1 + disk_rng_.Below(6));
+  // Half of the time between the write of a group and its sync.
+  disk_.FailPowerAfter(disk_rng_.Bernoulli(0.5) ? 2 + 2 * disk_rng_.Below(3)
+                                                : 1 + disk_rng_.Below(6));
   if (writing_ > 0) {
     for (std::size_t i = 0; i < writing_; ++i) {
       if (!store_->Write(writes_[i]).ok()) break;
@@ -171,9 +173,9 @@ void Member::LosePower() {
   }
   disk_.FailPowerAfter(1);
   Die(true);
-  constexpr std::array kSurvivals = {sim::SimDisk::Survival::kSynced,
-                                     sim::SimDisk::Survival::kNames,
-                                     sim::SimDisk::Survival::kRandom};
+  constexpr std::array kSurvivals = {
+      sim::SimDisk::Survival::kSynced, sim::SimDisk::Survival::kNames,
+      sim::SimDisk::Survival::kRandom, sim::SimDisk::Survival::kTorn};
   disk_.PowerOn(kSurvivals.at(disk_rng_.Below(kSurvivals.size())), disk_rng_);
   latency_.Restart();
 }
@@ -371,6 +373,7 @@ void Member::StartWrite() {
     write_.reset();
     Do(kDisk, [this] { FinishWrite(); });
   });
+  cluster_.on_write(id_);
 }
 
 void Member::FinishWrite() {

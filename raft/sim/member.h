@@ -36,6 +36,8 @@ struct Answer {
 };
 using AnswerTo = std::function<void(const Answer&)>;
 
+inline constexpr Duration kWriteMin = std::chrono::microseconds(200);
+
 /// What the members of one simulated cluster share. The simulation owns it.
 struct Cluster {
   sim::Scheduler& scheduler;
@@ -50,6 +52,8 @@ struct Cluster {
   std::function<void(NodeId, const Event&)> on_event;
   /// A message has left.
   std::function<void(NodeId from, const Envelope&)> on_sent;
+  /// A write has begun; it takes kWriteMin at least.
+  std::function<void(NodeId)> on_write;
 };
 
 /// One member: a machine with a disk and a clock, and a process on it that drives a Node and a

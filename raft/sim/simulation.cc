@@ -91,7 +91,8 @@ class Simulation {
                  rng_.Below(40),
                  [this](const std::string& line) { Trace(line); },
                  [this](NodeId id, const Event& event) { Happened(id, event); },
-                 [this](NodeId from, const Envelope& envelope) { Left(from, envelope); }},
+                 [this](NodeId from, const Envelope& envelope) { Left(from, envelope); },
+                 [this](NodeId id) { WriteBegins(id); }},
         clients_(scheduler_, members_,
                  {.operations = options.operations, .end = scheduler_.now() + options.length},
                  totals_, rng_.Next()) {
@@ -138,6 +139,7 @@ class Simulation {
   }
   void Happened(NodeId id, const Event& event);
   void Left(NodeId from, const Envelope& envelope);
+  void WriteBegins(NodeId id);
 
   Member& AddMember(const Configuration& initial);
   /// The leader of the highest term, if one is up.
@@ -175,6 +177,7 @@ class Simulation {
 
   // --- The end ---
 
+  void AwaitPeace();
   void Judge();
   bool Converged() const;
   void Check() {
@@ -199,10 +202,12 @@ class Simulation {
   std::multiset<double> duplications_;
   std::multiset<double> reorderings_;
   std::vector<Fault> for_voters_;   ///< to befall whoever votes next
+  std::vector<Fault> for_writers_;  ///< … writes next
   std::vector<Fault> for_leaders_;  ///< … leads next
   std::vector<std::shared_ptr<PendingChange>> changes_;
   std::optional<NodeId> transfer_;
   Term last_leader_term_;
+  std::optional<Duration> violated_at_;
 };
 
 Member& Simulation::AddMember(const Configuration& initial) {
@@ -270,6 +275,21 @@ void Simulation::Left(NodeId from, const Envelope& envelope) {
   scheduler_.After(Duration::zero(), [this, from, fault] {
     if (healed_ || !members_[from.value()]->up()) return;
     Crash(*members_[from.value()], fault.kind == FaultKind::kPowerLoss, fault.duration);
+  });
+}
+
+void Simulation::WriteBegins(NodeId id) {
+  if (for_writers_.empty()) return;
+  // The leader writes first; the others are to be hit, too.
+  if (for_writers_.back().pick % 4 != 0) {
+    --for_writers_.back().pick;
+    return;
+  }
+  const Fault fault = for_writers_.back();
+  for_writers_.pop_back();
+  scheduler_.After(kWriteMin / 2, [this, id, fault] {
+    if (healed_ || !members_[id.value()]->up()) return;
+    Crash(*members_[id.value()], fault.kind == FaultKind::kPowerLoss, fault.duration);
   });
 }
 
@@ -399,6 +419,10 @@ void Simulation::Inflict(const Fault& fault) {
   }
   if (fault.victim == Victim::kVoter) {
     for_voters_.push_back(fault);
+    return;
+  }
+  if (fault.victim == Victim::kWriter) {
+    for_writers_.push_back(fault);
     return;
   }
   Member* victim = Choose(fault.victim, fault.pick);
@@ -608,6 +632,7 @@ void Simulation::Heal() {
   SetNetwork();
   changes_.clear();
   for_voters_.clear();
+  for_writers_.clear();
   for_leaders_.clear();
   for (const MemberPtr& member : members_) {
     member->SetDiskFull(false);
@@ -643,14 +668,13 @@ void Simulation::Judge() {
   const sim::LinearizabilityResult result = sim::CheckLinearizablePerKey(clients_.history());
   if (result.verdict == sim::Verdict::kUnknown) ++totals_[Total::kNotJudged];
   if (result.verdict == sim::Verdict::kNotLinearizable) {
+    violated_at_ = *result.refuted_at - begin_;
     scheduler_.Fail("linearizability: " + result.explanation);
   }
 }
 
-SimulationResult Simulation::Run() {
+void Simulation::AwaitPeace() {
   const auto check = [this] { Check(); };
-  clients_.Start();
-  scheduler_.Run(begin_ + options_.length, UINT64_MAX, check);
   // Faults may have left the clients behind.
   const TimePoint late = begin_ + LateAt(options_);
   while (!scheduler_.failed() && clients_.invoked() < options_.operations &&
@@ -671,6 +695,14 @@ SimulationResult Simulation::Run() {
     }
     scheduler_.Run(scheduler_.now() + milliseconds(50), UINT64_MAX, check);
   }
+}
+
+SimulationResult Simulation::Run() {
+  clients_.Start();
+  const Duration end = std::min(options_.until.value_or(options_.length), options_.length);
+  scheduler_.Run(begin_ + end, UINT64_MAX, [this] { Check(); });
+  if (end == options_.length) AwaitPeace();
+  if (scheduler_.failed()) violated_at_ = scheduler_.now() - begin_;
   // Operations that are still open end as unknown by their own deadlines, or stay open.
   if (!scheduler_.failed()) Judge();
 
@@ -689,7 +721,7 @@ SimulationResult Simulation::Run() {
 
   const sim::RunResult run = scheduler_.Result();
   Fold(run.digest);
-  return {run.failure, run.steps, digest_, run.trace_tail, totals_};
+  return {run.failure, violated_at_, run.steps, digest_, run.trace_tail, totals_};
 }
 
 }  // namespace

@@ -20,6 +20,9 @@ struct SimulationOptions {
   std::uint64_t operations = 500;              ///< that clients begin, at least
   FaultKinds faults{kFaultKinds.begin(), kFaultKinds.end()};
   PlantedBug planted_bug = PlantedBug::kNone;
+  /// The run ends there if it lasts longer, and is judged by what there is. It goes as the whole
+  /// one up to then.
+  std::optional<Duration> until;
 
   absl::Status Validate() const;
   /// So many operations the clients are sure to begin, whatever the faults cost them.
@@ -29,6 +32,8 @@ struct SimulationOptions {
 /// What one run came to. A value: two runs of one seed with the same faults are equal.
 struct SimulationResult {
   std::optional<std::string> violation;
+  /// From the begin: what came later has no part in it. Unknown if none is.
+  std::optional<Duration> violated_at;
   std::uint64_t steps = 0;
   std::uint64_t digest = 0;  ///< of the trace, every message and every total
   std::vector<std::string> trace_tail;

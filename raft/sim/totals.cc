@@ -53,7 +53,7 @@ const std::vector<Cause>& Causes() {
       {Total::kSplitVotes, {FaultKind::kPartition, FaultKind::kKill, FaultKind::kPowerLoss}, 2},
       // Of two, one whose log is longer is the only one that can lead.
       {Total::kTruncations, {FaultKind::kPartition}, 3},
-      {Total::kSnapshotsInstalled, {FaultKind::kSnapshot}, 2},
+      {Total::kSnapshotsInstalled, {FaultKind::kMembership}, 2},
       {Total::kConfigurations, {FaultKind::kMembership}},
       {Total::kRestarts, {FaultKind::kKill, FaultKind::kPowerLoss}},
       {Total::kTornTails, {FaultKind::kPowerLoss}},

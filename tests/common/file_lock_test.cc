@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <string>
 
 #include "tests/harness/temp_dir.h"
@@ -63,6 +64,23 @@ TEST(FolderLockTest, AReaderIsToldOfTheHolderAndLeavesNothing) {
   ASSERT_TRUE(reader.ok()) << reader.status();
   EXPECT_EQ(folder.Read("LOCK"), "7\n");
   EXPECT_FALSE(FolderLock::Acquire(folder.path()).ok());
+}
+
+TEST(FolderLockTest, AFolderThatIsRemovedTakesItsLockWithIt) {
+  const testing::TempDir folder;
+  const std::string data = folder.path("data");
+  std::filesystem::create_directory(data);
+  const auto first = FolderLock::Acquire(data);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_TRUE(first->InPlace());
+  std::filesystem::remove_all(data);
+  EXPECT_FALSE(first->InPlace());
+  std::filesystem::create_directory(data);
+  EXPECT_FALSE(first->InPlace());
+  const auto second = FolderLock::Acquire(data);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_TRUE(second->InPlace());
+  EXPECT_FALSE(first->InPlace());
 }
 
 TEST(FolderLockTest, APidThatIsNobodysIsNotToldForTheHolders) {

@@ -70,6 +70,8 @@ struct LinearizabilityResult {
   /// Empty when linearizable. Else the operation with whose return the shortest prefix of the
   /// history that has no order ends, and those around it.
   std::string explanation;
+  /// When that operation returned: what came later does not matter.
+  std::optional<TimePoint> refuted_at;
 };
 
 namespace internal {
@@ -404,9 +406,9 @@ std::string OperationLine(TimePoint zero, TimePoint invoked, TimePoint ended, bo
 
 /// Why these operations, of which there is no order, have none. `simplified` are the same.
 template <SequentialModel Model>
-std::string Explain(std::span<const Operation<Model>* const> operations,
-                    std::span<const Operation<Model>* const> simplified,
-                    const LinearizabilityOptions& options) {
+void Explain(std::span<const Operation<Model>* const> operations,
+             std::span<const Operation<Model>* const> simplified,
+             const LinearizabilityOptions& options, LinearizabilityResult* result) {
   constexpr std::size_t kLinesMax = 24;
   std::vector<const Operation<Model>*> returned;
   for (const Operation<Model>* operation : operations) {
@@ -425,6 +427,7 @@ std::string Explain(std::span<const Operation<Model>* const> operations,
     (verdict == Verdict::kNotLinearizable ? bad : good) = middle;
   }
   const Operation<Model>& last = *returned[bad - 1];
+  result->refuted_at = last.ended;
   const auto line = [&](const Operation<Model>& operation) {
     const bool known = operation.returned_place <= last.returned_place;
     return OperationLine(options.time_zero, operation.invoked, operation.ended, known,
@@ -456,7 +459,7 @@ std::string Explain(std::span<const Operation<Model>* const> operations,
   text += "The latest " + std::to_string(around.size()) + " of " + std::to_string(all) +
           " that began before it returned:\n";
   for (const Operation<Model>* operation : around) text += line(*operation);
-  return text;
+  result->explanation = std::move(text);
 }
 
 template <SequentialModel Model>
@@ -479,7 +482,7 @@ LinearizabilityResult CheckOperations(std::span<const Operation<Model>* const> o
   result.verdict = search.Run(options.configurations_max);
   result.configurations = search.configurations();
   if (result.verdict == Verdict::kNotLinearizable) {
-    result.explanation = Explain<Model>(operations, simplified, options);
+    Explain<Model>(operations, simplified, options, &result);
   } else if (result.verdict == Verdict::kUnknown) {
     result.explanation = "not decided after " + std::to_string(result.configurations) +
                          " configurations of " + std::to_string(operations.size()) + " operations";
@@ -530,6 +533,7 @@ LinearizabilityResult CheckLinearizablePerKey(const std::vector<Operation<Model>
     if (one.verdict == Verdict::kLinearizable) continue;
     all.verdict = one.verdict;
     all.explanation = std::move(one.explanation);
+    all.refuted_at = one.refuted_at;
     if (all.verdict == Verdict::kNotLinearizable) break;
   }
   return all;

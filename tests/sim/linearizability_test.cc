@@ -184,6 +184,7 @@ TEST(LinearizabilityTest, TheExplanationNamesTheOperationWithWhichItEnds) {
   const LinearizabilityResult result = r.Check();
   EXPECT_EQ(result.verdict, Verdict::kNotLinearizable);
   EXPECT_THAT(result.explanation, HasSubstr("first 101 of 201 operations that returned"));
+  EXPECT_TRUE(result.refuted_at);
   EXPECT_THAT(result.explanation,
               HasSubstr("[200.000000 .. 201.000000] client 100: get(k) -> \"v42\"\n"));
   EXPECT_THAT(result.explanation, HasSubstr("in the state \"v99\""));

@@ -30,6 +30,13 @@ struct World {
     Connection::Options server;
     std::uint64_t up_bytes = 0;
     std::uint64_t down_bytes = 0;
+
+    void SetBuffers(std::size_t bytes) {
+      for (Connection::Options* each : {&client, &server}) {
+        each->send_buffer = each->receive_buffer = bytes;
+      }
+      client.peer_limit = server.receive_buffer;
+    }
   };
 
   static Options Symmetric(const sim::Link::Options& link) {
@@ -43,11 +50,10 @@ struct World {
       each->id = 7;
       each->tag_bytes = ConnectionEnd::kTagBytes;
       each->datagram_max = 1472;
-      each->send_buffer = each->receive_buffer = 1U << 20U;
       each->initial_rtt = 2 * link.delay + 1ms;
     }
     options.server.role = Connection::Role::kServer;
-    options.client.peer_limit = options.server.receive_buffer;
+    options.SetBuffers(1U << 20U);
     return options;
   }
 
@@ -242,8 +248,13 @@ TEST(ConnectionSimTest, StreamsArriveWholeWhateverTheNetworkDoes) {
 
 // Single runs.
 
-void ExpectDone(World& world) {
+/// Expects that it comes to a proper end; the seconds from now to when the client knows that all
+/// has arrived.
+double SecondsToTheEnd(World& world, Duration limit) {
+  const TimePoint begin = world.scheduler.now();
+  world.RunToTheEnd(limit);
   EXPECT_FALSE(world.scheduler.failed()) << *world.scheduler.Result().failure;
+  return ToSeconds(world.client.completed_at() - begin);
 }
 
 TEST(ConnectionSimTest, RunsAreAFunctionOfTheirSeed) {
@@ -263,8 +274,7 @@ TEST(ConnectionSimTest, AnHourOfDelayIsNoEndOfTheWorld) {
   options.up_bytes = 300'000;
   options.down_bytes = 1000;
   World world(3, options);
-  world.RunToTheEnd(72h);
-  ExpectDone(world);
+  SecondsToTheEnd(world, 72h);
   EXPECT_GT(world.client.connection().rtt().min(), 1h - 1s);
   EXPECT_LT(world.client.connection().stats().sent_datagrams, 2000U);
 }
@@ -307,9 +317,7 @@ TEST(ConnectionSimTest, AReaderThatStopsForLongHoldsTheWriterAndNothingElse) {
   EXPECT_LT(datagrams() - before, 10 * 60U) << "a keep-alive every few seconds, and its ack";
   world.server.read().allowed = ~std::uint64_t{0};
   world.server.Pump();
-  world.RunToTheEnd(10min);
-  ExpectDone(world);
-  EXPECT_LT(world.client.completed_at() - begin, 10min + 5s);
+  EXPECT_LT(SecondsToTheEnd(world, 10min), 5);
 }
 
 TEST(ConnectionSimTest, APathThatShrinksUnderWayIsFoundOut) {
@@ -320,11 +328,8 @@ TEST(ConnectionSimTest, APathThatShrinksUnderWayIsFoundOut) {
     EXPECT_EQ(world.client.connection().datagram_bytes(), 1472U);
     world.to_server.options().mtu = 1400 + kUdpHeaderBytes;
   });
-  const TimePoint begin = world.scheduler.now();
-  world.RunToTheEnd(60s);
-  ExpectDone(world);
+  EXPECT_LT(SecondsToTheEnd(world, 60s), 10);
   EXPECT_EQ(world.client.connection().datagram_bytes(), 1372U);
-  EXPECT_LT(world.client.completed_at() - begin, 10s);
 }
 
 TEST(ConnectionSimTest, ReorderingIsNotTakenForLossForLong) {
@@ -332,8 +337,7 @@ TEST(ConnectionSimTest, ReorderingIsNotTakenForLossForLong) {
       {.rate_bits_per_s = 1e8, .delay = 25ms, .reordering = 0.1, .reordering_delay = 10ms});
   options.up_bytes = 50'000'000;
   World world(7, options);
-  world.RunToTheEnd(60s);
-  ExpectDone(world);
+  SecondsToTheEnd(world, 60s);
   const Connection::Stats& stats = world.client.connection().stats();
   EXPECT_LT(stats.spuriously_lost_datagrams, stats.sent_datagrams / 200);
 }
@@ -357,15 +361,9 @@ TEST(ConnectionSimTest, ReorderingLeavesMostOfTheRate) {
                                                .reordering = path.share,
                                                .reordering_jitter = path.late});
     options.up_bytes = static_cast<std::uint64_t>(path.rate / 8 * 3);
-    for (Connection::Options* each : {&options.client, &options.server}) {
-      each->send_buffer = each->receive_buffer = 16U << 20U;
-    }
-    options.client.peer_limit = options.server.receive_buffer;
+    options.SetBuffers(16U << 20U);
     World world(1, options);
-    const TimePoint begin = world.scheduler.now();
-    world.RunToTheEnd(100s);
-    ExpectDone(world);
-    const double seconds = ToSeconds(world.client.completed_at() - begin);
+    const double seconds = SecondsToTheEnd(world, 100s);
     const double rate = 8 * static_cast<double>(options.up_bytes) / seconds;
     EXPECT_GE(rate, path.at_least * path.rate)
         << path.rate << " bit/s, " << path.share << " late by up to " << path.late / 1ms << " ms";
@@ -389,15 +387,9 @@ TEST(ConnectionSimTest, EveryProfileIsFilled) {
                           .delay = profile.rtt / 2,
                           .loss = profile.loss});
     options.up_bytes = 128U << 20U;
-    for (Connection::Options* each : {&options.client, &options.server}) {
-      each->send_buffer = each->receive_buffer = 16U << 20U;
-    }
-    options.client.peer_limit = options.server.receive_buffer;
+    options.SetBuffers(16U << 20U);
     World world(1, options);
-    const TimePoint begin = world.scheduler.now();
-    world.RunToTheEnd(100s);
-    ExpectDone(world);
-    const double seconds = ToSeconds(world.client.completed_at() - begin);
+    const double seconds = SecondsToTheEnd(world, 100s);
     const double mbit = 8e-6 * static_cast<double>(options.up_bytes) / seconds;
     EXPECT_GE(mbit, profile.at_least) << profile.rtt / 1ms << " ms, loss " << profile.loss;
   }
@@ -410,10 +402,7 @@ TEST(ConnectionSimTest, TheRateLimitIsUsedAndKept) {
     options.client.rate_max = mbit * 1e6 / 8;
     options.up_bytes = static_cast<std::uint64_t>(mbit * 1e6 / 8 * 20);
     World world(1, options);
-    const TimePoint begin = world.scheduler.now();
-    world.RunToTheEnd(100s);
-    ExpectDone(world);
-    const double seconds = ToSeconds(world.client.completed_at() - begin);
+    const double seconds = SecondsToTheEnd(world, 100s);
     const double sent = 8e-6 * static_cast<double>(world.client.connection().stats().sent_bytes);
     EXPECT_LE(sent / seconds, 1.01 * mbit);
     EXPECT_GE(sent / seconds, 0.97 * mbit);

@@ -515,15 +515,22 @@ TEST(FastModeResumeTest, AFileWhoseLastAnswerWasLostIsFoundInItsPlace) {
                            [&] { return stdfs::exists(server.folder().path("name")); }));
     client.Signal(SIGKILL);
     client.Wait();
+    // Who does not know about --resume may send it again, too, where nothing is overwritten.
+    if (overwrite == std::string("no")) {
+      const auto again = Send(server.address(), source, "name", {"--mode", "fast"});
+      EXPECT_EQ(again["name"], "name");
+      EXPECT_EQ(again["resumed_bytes"], 0);
+    }
     const auto result = Send(server.address(), source, "name", {"--mode", "fast", "--resume"});
     EXPECT_EQ(result["name"], "name");
     EXPECT_EQ(result["resumed_bytes"], content.size()) << overwrite;
     EXPECT_THAT(server.Files(), ElementsAre("name"));
-    // Without --resume it is another file.
     if (overwrite == std::string("no")) {
-      const ToolResult other = RunClient({server.address(), source, "name", "--mode", "fast"});
+      const ToolResult other = RunClient(
+          {server.address(), folder.Write("other", Content(1000, 2)), "name", "--mode", "fast"});
       EXPECT_EQ(other.exit_code, 1);
       EXPECT_THAT(other.err, HasSubstr("the file exists (see udp-server's --overwrite)"));
+      EXPECT_TRUE(server.folder().Read("name") == content);
     }
   }
 }

@@ -81,6 +81,32 @@ TEST(UdpServerStartTest, AFolderHasOneServerAndTheOtherNamesIt) {
               ServerRefuses(1, fmt::format("in use by process {}", server.process().pid())));
 }
 
+TEST(UdpServerFolderTest, AHiddenFolderThatIsRemovedIsMadeAgainAndStaysLocked) {
+  UdpServer server({"--no-sync"});
+  const TempDir folder;
+  const std::string source = folder.Write("source", Content(kHeldSourceBytes));
+  const std::string small = folder.Write("small", "x");
+  const std::string hidden = server.folder().path(".udp-partial");
+  HeldClient client(server, source);
+  ASSERT_TRUE(client.Start());
+  std::filesystem::remove_all(hidden);
+  client.LetGo();
+  const ToolResult result = client.Wait();
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("was removed from the server's \".udp-partial\""));
+  Send(server.address(), source, "fast");
+  Send(server.address(), small, "classic", {"--mode", "classic"});
+  EXPECT_THAT(server.Files(), ElementsAre("classic", "fast"));
+  const auto is_refused =
+      ServerRefuses(1, fmt::format("in use by process {}", server.process().pid()));
+  EXPECT_THAT(RunServer({"0", "--dir", server.folder().path()}), is_refused);
+  // Made again by somebody else, too.
+  std::filesystem::remove_all(hidden);
+  std::filesystem::create_directory(hidden);
+  Send(server.address(), small, "small", {"--mode", "fast"});
+  EXPECT_THAT(RunServer({"0", "--dir", server.folder().path()}), is_refused);
+}
+
 TEST(UdpServerStartTest, OffLoopbackNeedsAKeyOrPermission) {
   const TempDir folder;
   const std::string key = folder.Write("key", "a key that is long enough\n");

@@ -774,6 +774,71 @@ TEST_F(PartialStoreTest, AResumeWhileTheFileGetsItsNameFindsIt) {
   }
 }
 
+TEST_F(PartialStoreTest, WhatIsSentOnceMoreIsStoredAlsoWhereNothingIsOverwritten) {
+  const std::string content = Content(10'000);
+  options_.overwrite = Overwrite::kNo;
+  Restart();
+  EXPECT_EQ(Store("d/f", content).value(), "d/f");
+  EXPECT_EQ(Store("empty", "").value(), "empty");
+  std::uint64_t changes = 0;
+  disk_.fault = [&](const std::string& operation, const std::string&) {
+    changes += operation != "open" && operation != "read" && !operation.starts_with("sync") &&
+               operation != "make folder";
+    return absl::OkStatus();
+  };
+  {
+    File again = Begin(Open("d/f", content.size()));
+    EXPECT_EQ(again->offset(), 0U) << "it comes as a whole";
+    Append(again.get(), content.substr(0, 6000));
+    EXPECT_TRUE(absl::IsOutOfRange(again->Complete().status()));
+    Append(again.get(), content.substr(6000), kStart + seconds(5));
+    EXPECT_TRUE(again->Matches(DigestOf(content)));
+    EXPECT_EQ(again->Complete().value(), "d/f");
+  }
+  EXPECT_EQ(Store("empty", "").value(), "empty");
+  {  // Broken off, and with another content.
+    File broken = Begin(Open("d/f", content.size()));
+    Append(broken.get(), content.substr(0, 6000));
+    broken.reset();
+    File other = Begin(Open("d/f", content.size()));
+    Append(other.get(), Content(content.size(), 2));
+    const absl::Status refused = other->Complete().status();
+    EXPECT_TRUE(absl::IsAlreadyExists(refused)) << refused;
+    EXPECT_THAT(Message(refused), HasSubstr("--overwrite"));
+  }
+  // What cannot be the same is refused before it comes.
+  OpenMessage later = Open("d/f", content.size());
+  ++later.mtime_ns;
+  EXPECT_TRUE(absl::IsAlreadyExists(store_->OpenFile(later, {}).status()));
+  EXPECT_TRUE(absl::IsAlreadyExists(store_->OpenFile(Open("d/f", 9999), {}).status()));
+  EXPECT_EQ(changes, 0U);
+  EXPECT_EQ(disk_.Read("d/f"), content);
+  EXPECT_THAT(Hidden(), IsEmpty());
+}
+
+TEST_F(PartialStoreTest, WhatIsSentOnceMoreWhileItGetsItsNameIsStored) {
+  const std::string content = Content(10'000);
+  options_.overwrite = Overwrite::kNo;
+  Restart();
+  File first = Begin(Open("f", content.size()));
+  Append(first.get(), content);
+  bool named = false;
+  disk_.fault = [&](const std::string& operation, const std::string&) {
+    // The second one has seen that there is no such file.
+    if (operation == "make folder" && !std::exchange(named, true)) {
+      EXPECT_EQ(first->Complete().value(), "f");
+    }
+    return absl::OkStatus();
+  };
+  File second = Begin(Open("f", content.size()));
+  ASSERT_TRUE(named);
+  Append(second.get(), content);
+  EXPECT_EQ(second->Complete().value(), "f");
+  EXPECT_EQ(disk_.Read("f"), content);
+  EXPECT_THAT(Hidden(), IsEmpty());
+  EXPECT_EQ(store_->usage().receiving, 0U);
+}
+
 TEST_F(PartialStoreTest, AFailedSyncIsToldAndNothingBuiltUponIt) {
   disk_.fault = FailOnce("sync", ".part", kSyncError, 2);
   File file = Begin(Open("f", 10'000));
@@ -1102,6 +1167,95 @@ TEST_F(RealStoreTest, LinksOfOurNamesAreLeftAlone) {
   Open(folder.path());
   EXPECT_EQ(store_->removed_at_start(), 0U) << "what was there at the start";
   EXPECT_EQ(outside.Read("secret"), "s");
+}
+
+TEST_F(RealStoreTest, AHiddenFolderThatIsRemovedIsMadeAgainAndLockedAnew) {
+  const TempDir folder;
+  const std::string hidden = folder.path(".udp-partial");
+  const std::string content = Content(3 * kMiB);
+  const auto open = [&](const std::string& name, bool resume = false) {
+    return OpenReady(store_.get(), udp_transfer::Open(name, content.size(), resume));
+  };
+  PartialStore::Options options;
+  int locked = 0;
+  options.lock = [&] {
+    EXPECT_TRUE(std::filesystem::is_directory(hidden));
+    ++locked;
+    return absl::OkStatus();
+  };
+  Open(folder.path(), options);
+  {
+    auto waiting = open("waiting");
+    ASSERT_TRUE((*waiting)->Append(AsBytes(content.substr(0, kMiB)), kStart).ok());
+  }
+  EXPECT_EQ(store_->usage().waiting, 1U);
+  auto whole = open("whole");
+  ASSERT_TRUE((*whole)->Append(AsBytes(content), kStart).ok());
+  auto half = open("half");
+  ASSERT_TRUE((*half)->Append(AsBytes(content.substr(0, kMiB)), kStart).ok());
+  auto classic = store_->OpenClassic("classic", 1);
+  ASSERT_TRUE((*classic)->Append(AsBytes("x"), kStart).ok());
+  std::filesystem::remove_all(hidden);
+
+  // What was under way fails once, and says why.
+  for (const absl::Status& failed :
+       {(*whole)->Complete().status(), (*classic)->Complete().status(),
+        (*half)->Append(AsBytes(content.substr(kMiB)), kStart + seconds(5))}) {
+    EXPECT_EQ(OutcomeOf(failed), Outcome::kFailed);
+    EXPECT_THAT(Message(failed), HasSubstr("was removed from the server's \".udp-partial\""));
+  }
+  EXPECT_EQ(store_->usage().receiving, 0U);
+  EXPECT_FALSE(std::filesystem::exists(hidden)) << "nobody has needed it";
+
+  // The next ones do not notice.
+  const int locked_before = std::exchange(locked, 0);
+  EXPECT_GE(locked_before, 1);
+  for (const char* name : {"whole", "half", "waiting"}) {
+    auto file = open(name, true);
+    ASSERT_TRUE(file.ok()) << file.status();
+    EXPECT_GE(locked, 1);
+    EXPECT_EQ((*file)->offset(), 0U);
+    EXPECT_EQ(store_->usage().waiting, 0U);
+    ASSERT_TRUE((*file)->Append(AsBytes(content), kStart).ok());
+    EXPECT_EQ((*file)->Complete().value(), name);
+    EXPECT_EQ(folder.Read(name), content);
+  }
+  EXPECT_EQ(std::filesystem::status(hidden).permissions(), std::filesystem::perms::owner_all);
+}
+
+TEST_F(RealStoreTest, AHiddenFolderThatSomebodyElseHasIsNotUsed) {
+  const TempDir folder;
+  PartialStore::Options options;
+  absl::Status lock;
+  options.lock = [&] { return lock; };
+  Open(folder.path(), options);
+  lock = Error(absl::StatusCode::kFailedPrecondition, "in use by process 1");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(Message(OpenReady(store_.get(), udp_transfer::Open("f", 1)).status()),
+                HasSubstr("in use by process 1"));
+    EXPECT_THAT(Message(store_->OpenClassic("f", 1).status()), HasSubstr("in use"));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path(".udp-partial")));
+  EXPECT_EQ(store_->usage().receiving, 0U);
+  lock = absl::OkStatus();
+  EXPECT_TRUE(OpenReady(store_.get(), udp_transfer::Open("f", 1)).ok());
+}
+
+TEST_F(RealStoreTest, ALinkInPlaceOfTheHiddenFolderLeadsNowhere) {
+  const TempDir folder;
+  const TempDir outside;
+  const std::string hidden = folder.path(".udp-partial");
+  Open(folder.path());
+  std::filesystem::remove_all(hidden);
+  for (const std::string& target : {outside.path(), outside.path("missing")}) {
+    std::filesystem::create_directory_symlink(target, hidden);
+    EXPECT_EQ(OutcomeOf(OpenReady(store_.get(), udp_transfer::Open("f", 1)).status()),
+              Outcome::kRefused);
+    EXPECT_FALSE(store_->OpenClassic("f", 1).ok());
+    std::filesystem::remove(hidden);
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(outside.path()));
+  EXPECT_TRUE(OpenReady(store_.get(), udp_transfer::Open("f", 1)).ok()) << "it has recovered";
 }
 
 TEST_F(RealStoreTest, OnlyAFileIsTakenForOneThatIsComplete) {

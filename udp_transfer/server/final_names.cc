@@ -13,12 +13,6 @@ namespace {
 
 constexpr std::size_t kRememberedFoldersMax = 10'000;
 
-absl::Status Taken(const std::string& name) {
-  return Error(absl::StatusCode::kAlreadyExists,
-               fmt::format("store \"{}\": the file exists (see udp-server's --overwrite)",
-                           EscapeBytes(name)));
-}
-
 /// What a file is called whose name is taken, and `i - 1` of these, too: "name.i". A name that has
 /// no room for that is cut, between characters.
 std::string Neighbour(const std::string& name, int i) {
@@ -34,6 +28,12 @@ std::string Neighbour(const std::string& name, int i) {
 }
 
 }  // namespace
+
+absl::Status FinalNames::Taken(const std::string& name) {
+  return Error(absl::StatusCode::kAlreadyExists,
+               fmt::format("store \"{}\": the file exists (see udp-server's --overwrite)",
+                           EscapeBytes(name)));
+}
 
 absl::Status FinalNames::Check(const std::string& name) const {
   // A folder that is not there yet, or cannot be looked at, is found out in Place(); not so a name

@@ -28,6 +28,9 @@ class FinalNames {
   FinalNames(fs::Disk* disk, Overwrite overwrite, bool sync)
       : disk_(disk), overwrite_(overwrite), sync_(sync) {}
 
+  /// kAlreadyExists, in words for the client.
+  static absl::Status Taken(const std::string& name);
+
   /// OK when a file of this name would be taken now; an answer without effect, to refuse early.
   absl::Status Check(const std::string& name) const;
 

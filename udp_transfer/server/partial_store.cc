@@ -84,7 +84,8 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
 
   absl::Status Begin() {
     MutexLock lock(mutex_);
-    return BeginPart(open_ && open_->resume);
+    const bool resume = open_ && open_->resume;
+    return BeginPart(resume, resume || (open_ && store_->options_.overwrite == Overwrite::kNo));
   }
 
   /// Begins with a file that is complete; it need not be registered, since nobody writes it.
@@ -132,6 +133,11 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
       return Error(absl::StatusCode::kOutOfRange,
                    fmt::format("store \"{}\": more than its size", EscapeBytes(name_)));
     }
+    if (complete_) {
+      UpdateDigests(bytes);
+      written_ += bytes.size();
+      return absl::OkStatus();
+    }
     return ClosedAfter(Write(bytes, now));
   }
 
@@ -150,7 +156,10 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
       return Error(absl::StatusCode::kOutOfRange,
                    fmt::format("store \"{}\": less than its size", EscapeBytes(name_)));
     }
-    if (complete_) return absl::OkStatus();
+    if (complete_) {
+      const bool same = open_->resume || plain_.Value() == durable_digest_;
+      return same ? absl::OkStatus() : ClosedAfter(FinalNames::Taken(name_));
+    }
     if (store_->options_.sync) file_->StartWriteOut(write_out_, written_ - write_out_);
     if (!open_) return absl::OkStatus();
     return ClosedAfter(file_->SetAttributes(open_->mode & 0777U, open_->mtime_ns));
@@ -245,9 +254,11 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
     return keyed_ ? keyed_->Value() : plain_.Value();
   }
 
-  /// Registers itself, ends the one before, and opens its file.
-  absl::Status BeginPart(bool resume) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  /// Registers itself, ends the one before, and opens its file; or, if it is to `look` for that,
+  /// the complete one.
+  absl::Status BeginPart(bool resume, bool look) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     RETURN_IF_ERROR(store_->failure());
+    RETURN_IF_ERROR(store_->HoldFolder());
     std::uint64_t kept = 0;
     if (open_) {
       ASSIGN_OR_RETURN(const PartialStore::Previous previous, store_->Register(shared_from_this()));
@@ -266,7 +277,7 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
       return failure;
     }
     // The one before may have given it its name since that was looked for.
-    if (resume) {
+    if (look) {
       if (auto complete = store_->names_.Find(name_, size_, open_->mtime_ns)) {
         store_->RemoveFiles(key_);
         store_->Release(*this, 0);
@@ -292,7 +303,7 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
     file_.reset();
     closed_ = true;
     RETURN_IF_ERROR(store_->names_.Check(name_));
-    return BeginPart(/*resume=*/false);
+    return BeginPart(/*resume=*/false, /*look=*/false);
   }
 
   absl::Status OpenPrefix() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -329,6 +340,10 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
       }
       RETURN_IF_ERROR(file_->Truncate(written_));
       write_out_ = written_;
+    } else if (!open_->resume) {
+      // The client sends it all the same, and has it stored if that is the same: see StartSync().
+      durable_digest_ = plain_.Value();
+      Reset();
     }
     preparing_ = false;
     return true;
@@ -400,8 +415,22 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
   }
 
   absl::Status ClosedAfter(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (absl::IsNotFound(status) && IsGone()) {
+      CloseAndRemove();
+      return Error(absl::StatusCode::kNotFound,
+                   fmt::format("store \"{}\": what had come of it was removed from the server's "
+                               "\"{}\" ({})",
+                               EscapeBytes(name_), kPartialFolder, Message(status)));
+    }
     if (!status.ok()) CloseAfter(status);
     return status;
+  }
+
+  /// Somebody has removed its part.
+  bool IsGone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (complete_) return false;
+    const absl::StatusOr<bool> exists = disk_->Exists(part_);
+    return exists.ok() && !*exists;
   }
 
   /// What makes sense after an error: a name that cannot be had, or a disk that is full, needs no
@@ -473,7 +502,7 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
   std::uint64_t durable_ ABSL_GUARDED_BY(mutex_) = 0;    ///< what the state on the disk names
   std::uint64_t write_out_ ABSL_GUARDED_BY(mutex_) = 0;  ///< write-out has begun up to here
   bool preparing_ ABSL_GUARDED_BY(mutex_) = false;       ///< durable_ bytes are being read
-  std::string durable_digest_ ABSL_GUARDED_BY(mutex_);   ///< of them; see PartialState
+  std::string durable_digest_ ABSL_GUARDED_BY(mutex_);   ///< of them, without key
   std::optional<std::string> complete_ ABSL_GUARDED_BY(mutex_);  ///< the name of what file_ reads
   std::optional<TimePoint> checkpoint_at_ ABSL_GUARDED_BY(mutex_);
   FileDigest plain_ ABSL_GUARDED_BY(mutex_){DigestKey()};
@@ -519,10 +548,23 @@ absl::StatusOr<std::unique_ptr<PartialStore>> PartialStore::Open(fs::Disk* disk,
   return store;
 }
 
+absl::Status PartialStore::HoldFolder() {
+  MutexLock folder_lock(folder_mutex_);
+  ASSIGN_OR_RETURN(const bool made, disk_->MakeFolder(std::string(kPartialFolder), 0700));
+  if (made) {
+    folder_durable_ = false;
+    MutexLock lock(mutex_);
+    // What waited in the one that was removed.
+    std::erase_if(partials_, [](const auto& entry) { return entry.second.active == nullptr; });
+  }
+  if (options_.sync && !folder_durable_) RETURN_IF_ERROR(Noted(disk_->SyncFolder("")));
+  folder_durable_ = true;
+  return options_.lock();
+}
+
 absl::Status PartialStore::Recover(std::int64_t now_unix_s) {
   const std::string folder(kPartialFolder);
-  RETURN_IF_ERROR(disk_->MakeFolder(folder, 0700).status());
-  if (options_.sync) RETURN_IF_ERROR(disk_->SyncFolder(""));
+  RETURN_IF_ERROR(HoldFolder());
   ASSIGN_OR_RETURN(const std::vector<fs::Disk::Entry> entries, disk_->List(folder));
   MutexLock lock(mutex_);
   now_unix_s_ = now_unix_s;
@@ -579,7 +621,7 @@ absl::StatusOr<std::unique_ptr<PartialStore::File>> PartialStore::OpenFile(const
   const absl::Status free = names_.Check(open.name);
   const auto transfer = std::make_shared<Transfer>(this, open, key);
   std::unique_ptr<File> file(new File(transfer));
-  if (open.resume && (!free.ok() || !Keeps(transfer->key()))) {
+  if (absl::IsAlreadyExists(free) || (open.resume && (!free.ok() || !Keeps(transfer->key())))) {
     if (auto complete = names_.Find(open.name, open.size, open.mtime_ns)) {
       RETURN_IF_ERROR(transfer->BeginComplete(*std::move(complete)));
       return file;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -30,11 +31,9 @@ class Transfer;
 /// something of them is durable; those of classic mode as `classic-<n>.tmp`.
 ///
 ///   auto disk = fs::RootedDisk::Open(folder);
-///   disk->MakeFolder(std::string(kPartialFolder), 0700);
-///   auto lock = fs::FolderLock::Acquire(folder + "/.udp-partial");   // no name leads there
-///   auto store = PartialStore::Open(disk, options, now_unix_s);      // under the lock: it cleans
+///   auto store = PartialStore::Open(disk, options, now_unix_s);
 ///   auto file = store->OpenFile(open, keys.digest);           // or OpenClassic(name, size)
-///   while (!*file->Prepare()) …let others have their turn…    // after a resume open
+///   while (!*file->Prepare()) …let others have their turn…    // of fast mode
 ///   file->Append(bytes, now) …;  file->Matches(digest);  file->Complete();
 ///   …now and then: store->Expire(now_unix_s)…
 ///
@@ -56,6 +55,10 @@ class PartialStore {
     std::uint64_t file_bytes_max = UINT64_MAX;     ///< of one file
     std::uint64_t partial_bytes_max = UINT64_MAX;  ///< of all of fast mode; active ones as whole
     std::size_t partials_max = 10'000;             ///< files of fast mode
+    /// Keeps the hidden folder, which is there, to this process; no name leads to it. Called by one
+    /// thread at a time: before the folder is cleaned, and before each file, since somebody may
+    /// have removed the folder, and the lock with it.
+    std::function<absl::Status()> lock = [] { return absl::OkStatus(); };
 
     absl::Status Validate() const;
   };
@@ -70,7 +73,7 @@ class PartialStore {
     File& operator=(const File&) = delete;
 
     /// Reads a piece of what is there already; true: all of it, or there is nothing. To be called
-    /// after a resume open, until it is true; before, only Discard() makes sense.
+    /// after OpenFile(), until it is true; before, only Discard() makes sense.
     absl::StatusOr<bool> Prepare();
 
     /// How many bytes are there already, and their digest (keyed as the connection's are).
@@ -114,7 +117,8 @@ class PartialStore {
   /// fail. A resume for which nothing is kept finds a file that is complete already, by its name
   /// (with kRename, and "name.1" …), size and time: that is read, and never changed; Restart()
   /// leaves it for a new one. Where it cannot be found out what is kept, that stays and the open
-  /// fails.
+  /// fails. With kNo a file of that name, size and time is read without a resume too: what comes is
+  /// compared with it, not written, and Complete() is kAlreadyExists if it is not the same.
   absl::StatusOr<std::unique_ptr<File>> OpenFile(const OpenMessage& open, const DigestKey& key);
   absl::StatusOr<std::unique_ptr<File>> OpenClassic(const std::string& name, std::uint64_t size);
   absl::Status MakeFolder(const OpenMessage& open);
@@ -156,6 +160,8 @@ class PartialStore {
   PartialStore(fs::Disk* disk, const Options& options);
 
   absl::Status Recover(std::int64_t now_unix_s);
+  /// Makes the hidden folder if it is not there (any more), durably, and keeps it locked.
+  absl::Status HoldFolder();
   std::vector<absl::StatusOr<std::string>> Complete(std::span<Transfer* const> transfers);
   /// Something is kept of this transfer, or somebody sends it.
   bool Keeps(const std::string& key) const;
@@ -180,6 +186,9 @@ class PartialStore {
   FinalNames names_;
   std::size_t removed_at_start_ = 0;
   std::atomic<bool> abandoned_{false};
+
+  Mutex folder_mutex_;
+  bool folder_durable_ ABSL_GUARDED_BY(folder_mutex_) = false;
 
   mutable Mutex failure_mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(failure_mutex_);

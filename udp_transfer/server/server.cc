@@ -132,22 +132,26 @@ absl::Status Server::OpenFolder(bool off_loopback) {
   auto disk = fs::RootedDisk::Open(options_.folder);
   if (!disk.ok()) return InvalidArgument(Message(disk.status()));
   disk_ = std::move(disk).value();
-  // The lock stands in the folder of partial files, which no client can name. It comes before the
-  // store, which removes what an earlier run has left.
-  RETURN_IF_ERROR(disk_->MakeFolder(std::string(kPartialFolder), 0700).status());
-  ASSIGN_OR_RETURN(fs::FolderLock lock,
-                   fs::FolderLock::Acquire(options_.folder + "/" + std::string(kPartialFolder)));
-  lock_ = std::make_unique<fs::FolderLock>(std::move(lock));
   const PartialStore::Options store{
       .overwrite = options_.overwrite.value_or(off_loopback ? Overwrite::kRename : Overwrite::kYes),
       .sync = options_.sync,
       .keep_partial = std::chrono::seconds(static_cast<std::int64_t>(options_.keep_partial_s)),
       .file_bytes_max = options_.file_bytes_max,
-      .partial_bytes_max = options_.partial_bytes_max};
+      .partial_bytes_max = options_.partial_bytes_max,
+      .lock = [this] { return LockFolder(); }};
   ASSIGN_OR_RETURN(store_, PartialStore::Open(disk_.get(), store, UnixSeconds()));
   if (const std::size_t removed = store_->removed_at_start(); removed > 0) {
     spdlog::info("removed {} unfinished files that cannot be resumed or are too old", removed);
   }
+  return absl::OkStatus();
+}
+
+absl::Status Server::LockFolder() {
+  if (lock_ && lock_->InPlace()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(fs::FolderLock lock,
+                   fs::FolderLock::Acquire(options_.folder + "/" + std::string(kPartialFolder)));
+  if (lock_) spdlog::warn("\"{}\" was removed, and is made again", kPartialFolder);
+  lock_ = std::make_unique<fs::FolderLock>(std::move(lock));
   return absl::OkStatus();
 }
 

@@ -43,6 +43,8 @@ class Server final : public daemon::Service, DatagramPort::Receiver {
   explicit Server(ServerOptions options);
   absl::Status ReadKey();
   absl::Status OpenFolder(bool off_loopback);
+  /// Of the hidden folder, called by the store.
+  absl::Status LockFolder();
   absl::Status OpenPorts(const std::vector<net::Endpoint>& listen, std::uint16_t port);
   void OnDatagram(DatagramPort& port, std::span<std::byte> datagram, const Path& path,
                   TimePoint now) override;
@@ -55,7 +57,7 @@ class Server final : public daemon::Service, DatagramPort::Receiver {
 
   const ServerOptions options_;
   std::unique_ptr<fs::RootedDisk> disk_;
-  std::unique_ptr<fs::FolderLock> lock_;
+  std::unique_ptr<fs::FolderLock> lock_;  ///< used by the store, once there is one
   std::unique_ptr<PartialStore> store_;
   std::unique_ptr<KeySchedule> keys_;
   std::unique_ptr<net::EventLoop> loop_;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <utility>
 
 #include "tests/raft/core/group.h"
 
@@ -361,6 +362,50 @@ TEST(SnapshotInTransfer, IsSaidOfALeaderWhoseFollowerTakesParts) {
   group.Run(400);
   ASSERT_EQ(group.state(3), group.state(1));
   EXPECT_FALSE(group[1].SnapshotInTransfer());
+}
+
+/// From when 3 begins to be sent a snapshot until it has it, 1 says so; the number of ticks.
+int TicksInTransfer(Group& group, Group::Predicate drop = nullptr) {
+  LeaveBehind(group, 200);
+  group.Heal();
+  group.SetDrop(std::move(drop));
+  int ticks = 0;
+  while (!group[1].followers()[1].receives_snapshot && ++ticks < 50) group.Run(1);
+  ticks = 0;
+  for (; group[1].followers()[1].receives_snapshot && ticks < 5000; ++ticks) {
+    EXPECT_TRUE(group[1].SnapshotInTransfer()) << "after " << ticks << " ticks";
+    if (!group[1].SnapshotInTransfer()) break;
+    group.Run(1);
+  }
+  EXPECT_EQ(group.state(3), group.state(1));
+  return ticks;
+}
+
+// 1 would lose its patience with a follower that takes nothing within 200 ticks.
+TEST(SnapshotInTransfer, IsSaidAsLongAsPartsAreTaken) {
+  Group::Options options = SmallParts();
+  options.node.snapshot_bytes_per_tick = 2;
+  Group group(options);
+  EXPECT_GT(TicksInTransfer(group), 300);
+}
+
+TEST(SnapshotInTransfer, IsSaidWhileTheThrottleHoldsAPartBack) {
+  Group::Options options;
+  options.node.snapshot_part_bytes = 200;
+  options.node.snapshot_bytes_per_tick = 1;
+  Group group(options);
+  EXPECT_GT(TicksInTransfer(group), 600);
+}
+
+TEST(SnapshotInTransfer, IsSaidWhileALostPartIsSentAgain) {
+  Group::Options options = SmallParts();
+  options.node.snapshot_part_bytes = 100;
+  Group group(options);
+  int parts = 0;
+  const int ticks = TicksInTransfer(group, [&parts](const Group::Packet& packet) {
+    return std::holds_alternative<SnapshotPart>(packet.message.body) && ++parts % 3 != 0;
+  });
+  EXPECT_GT(ticks, 300);
 }
 
 TEST(SnapshotInTransfer, EndsWhenNoPartIsTaken) {

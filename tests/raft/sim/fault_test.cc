@@ -75,6 +75,10 @@ TEST(TotalsTest, ATotalThatIsZeroThoughItsFaultIsOnIsMissing) {
   EXPECT_THAT(Missing(totals, *ParseFaultKinds("all"), 5), UnorderedElementsAre(Total::kTornTails));
   EXPECT_THAT(Missing(totals, *ParseFaultKinds("loss"), 5), IsEmpty());
   EXPECT_THAT(Missing(Totals(), {}, 5), Contains(Total::kElections));
+  EXPECT_THAT(Missing(Totals(), {FaultKind::kSnapshot}, 5),
+              AllOf(Contains(Total::kForcedSnapshots), Not(Contains(Total::kSnapshotsInstalled))))
+      << "nobody is left behind";
+  EXPECT_THAT(Missing(Totals(), {FaultKind::kMembership}, 5), Contains(Total::kSnapshotsInstalled));
 }
 
 TEST(TotalsTest, WhatTooFewMembersCannotHaveIsNotMissing) {

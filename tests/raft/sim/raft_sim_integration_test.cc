@@ -92,6 +92,21 @@ TEST(RaftSimTest, APlantedBugIsFoundAndReplays) {
   EXPECT_THAT(text.out, HasSubstr("again: raft-sim --first-seed"));
 }
 
+TEST(RaftSimTest, AFindingOfTheHistoryReplaysAsFarAsItIsNeeded) {
+  const ToolResult found =
+      RaftSim({"--first-seed", "270", "--seeds", "3", "--planted", "lease-after-pause", "--json"});
+  const json finding = json::parse(found.out)["finding"];
+  EXPECT_THAT(finding["violation"].get<std::string>(), HasSubstr("linearizability"));
+  EXPECT_GT(finding["faults_before"], finding["faults"].size());
+  EXPECT_FALSE(finding["reduction_broken_off"]);
+  EXPECT_THAT(finding["again"].get<std::string>(), HasSubstr(" --until "));
+  std::vector<std::string> arguments = Replay(finding["again"]);
+  arguments.emplace_back("--json");
+  const json replay = json::parse(RaftSim(arguments).out);
+  EXPECT_EQ(replay["violation"], finding["violation"]);
+  EXPECT_EQ(replay["faults"], finding["faults"]);
+}
+
 TEST(RaftSimTest, WrongCommandLinesAreUsageErrors) {
   const std::vector<std::vector<std::string>> wrong = {
       {"--faults", "quake"},
@@ -106,6 +121,7 @@ TEST(RaftSimTest, WrongCommandLinesAreUsageErrors) {
       {"--first-seed", "4611686018427387903", "--seeds", "2"},
       {"--first-seed", "4611686018427387904", "--seeds", "1"},
       {"--fault-numbers", "1"},
+      {"--until", "5"},
       {"--trials", "5"},
       {"--trace", "--fault-numbers", "1,x"},
       {"--trace", "--fault-numbers", "100000"},
@@ -136,7 +152,7 @@ TEST(RaftSimTest, WhatMeansNothingBesideFigure16IsRefused) {
       {"--seeds", "5"},         {"--first-seed", "5"}, {"--nodes", "5"},
       {"--faults", "all"},      {"--seconds", "30"},   {"--operations", "5"},
       {"--jobs", "2"},          {"--trace"},           {"--planted", "vote-twice"},
-      {"--fault-numbers", "1"},
+      {"--fault-numbers", "1"}, {"--until", "5"},
   };
   for (std::vector<std::string> arguments : meaningless) {
     arguments.insert(arguments.end(), {"--figure16", "--trials", "2"});

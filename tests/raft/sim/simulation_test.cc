@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdint>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "raft/sim/exploration.h"
 
@@ -68,6 +70,15 @@ TEST(SimulationTest, ClientsBeginAsManyOperationsAsMayBeAskedFor) {
   }
 }
 
+TEST(SimulationTest, LossesOfPowerTearWritesThatAreUnderWay) {
+  ExplorationOptions options = Seeds(1, 20);
+  options.simulation.faults = {FaultKind::kPowerLoss};
+  const ExplorationResult result = ExploreSeeds(options);
+  ASSERT_FALSE(result.finding) << result.finding->violation;
+  EXPECT_EQ(result.totals[Total::kFailedSyncs], 0U);
+  EXPECT_GT(result.totals[Total::kTornTails] * 100, result.totals[Total::kPowerLosses]);
+}
+
 TEST(SimulationTest, ASeedTwiceGivesEqualRuns) {
   const SimulationOptions options;
   for (const std::uint64_t seed : {3U, 4U}) {
@@ -98,6 +109,65 @@ TEST(SimulationTest, TheNumberOfThreadsDoesNotChangeTheResult) {
   EXPECT_EQ(one.digest, three.digest);
 }
 
+TEST(ReductionTest, DoesNotRunTheHourThatFollowsAViolation) {
+  ExplorationOptions options = Seeds(1, 1);
+  options.simulation.length = std::chrono::hours(1);
+  options.simulation.planted_bug = PlantedBug::kForgetVote;
+  options.reduction_runs = 100;
+  const ExplorationResult result = ExploreSeeds(options);
+  ASSERT_TRUE(result.finding);
+  EXPECT_THAT(result.finding->violation, HasSubstr("FAILED: durability"));
+  EXPECT_GT(result.finding->faults_before, 1000U);
+  EXPECT_LT(result.finding->faults.size(), 10U);
+  EXPECT_GT(result.finding->reduction_runs, 5U);
+  EXPECT_FALSE(result.finding->reduction_broken_off);
+  EXPECT_LT(result.finding->reduction_steps, 1'000'000U) << "an hour has two million";
+}
+
+TEST(ReductionTest, EndsWhenItsStepsAreSpentAndSaysSo) {
+  ExplorationOptions options = Seeds(1, 1);
+  options.simulation.planted_bug = PlantedBug::kForgetVote;
+  options.reduction_steps = 1;
+  const ExplorationResult result = ExploreSeeds(options);
+  ASSERT_TRUE(result.finding);
+  const Finding& finding = *result.finding;
+  EXPECT_TRUE(finding.reduction_broken_off);
+  EXPECT_EQ(finding.reduction_runs, 2U) << "the first one, and the one that is shown";
+  EXPECT_THAT(finding.violation, HasSubstr("FAILED: durability"));
+  EXPECT_LT(finding.faults.size(), finding.faults_before) << "without what came after it";
+}
+
+TEST(ReductionTest, AHistoryIsRefutedAtTheSamePlaceWhenTheRunEndsThere) {
+  ExplorationOptions options = Seeds(270, 3);
+  options.simulation.planted_bug = PlantedBug::kLeaseAfterPause;
+  const ExplorationResult result = ExploreSeeds(options);
+  ASSERT_TRUE(result.finding);
+  ASSERT_TRUE(result.finding->until);
+  SimulationOptions until = options.simulation;
+  until.until = result.finding->until;
+  const SimulationResult replay = Simulate(until, result.finding->seed, result.finding->faults);
+  EXPECT_EQ(replay.violation, result.finding->violation);
+  EXPECT_LT(replay.violated_at, *until.until);
+  EXPECT_THAT(*replay.violation, HasSubstr("linearizability"));
+}
+
+TEST(SimulationTest, ARunThatEndsEarlyGoesAsTheWholeOne) {
+  SimulationOptions options;
+  const std::vector<Fault> faults = FaultsOf(options, 4);
+  const auto traced = [&] {
+    std::vector<std::string> lines;
+    Simulate(options, 4, faults, [&lines](const std::string& line) { lines.push_back(line); });
+    return lines;
+  };
+  std::vector<std::string> whole = traced();
+  options.until = std::chrono::seconds(10);
+  const std::vector<std::string> half = traced();
+  ASSERT_GT(half.size(), 1000U);
+  ASSERT_GT(whole.size(), half.size());
+  whole.resize(half.size());
+  EXPECT_EQ(half, whole);
+}
+
 /// A bug and seeds of which one finds it, from a search over the first 2000.
 struct Planted {
   PlantedBug bug;
@@ -121,14 +191,14 @@ TEST_P(PlantedBugTest, IsFoundAndTheSameSeedsAreCleanWithoutIt) {
 
 INSTANTIATE_TEST_SUITE_P(All, PlantedBugTest,
                          ::testing::Values(Planted{PlantedBug::kVoteTwice, 2, 3},
-                                           Planted{PlantedBug::kCommitOldTerm, 1, 12},
+                                           Planted{PlantedBug::kCommitOldTerm, 1, 2},
                                            Planted{PlantedBug::kForgetVote, 1, 2},
-                                           Planted{PlantedBug::kLeaseAfterPause, 50, 3},
-                                           Planted{PlantedBug::kRefusedIsDead, 162, 3},
-                                           Planted{PlantedBug::kChangeWithoutNoop, 5, 3},
+                                           Planted{PlantedBug::kLeaseAfterPause, 270, 3},
+                                           Planted{PlantedBug::kRefusedIsDead, 156, 3},
+                                           Planted{PlantedBug::kChangeWithoutNoop, 8, 3},
                                            Planted{PlantedBug::kTruncateCommitted, 5, 3},
                                            Planted{PlantedBug::kSnapshotForgetsConfiguration, 1, 2},
-                                           Planted{PlantedBug::kReadWithoutRound, 73, 3},
+                                           Planted{PlantedBug::kReadWithoutRound, 27, 3},
                                            Planted{PlantedBug::kAckBeforeDurable, 1, 2}));
 
 }  // namespace
