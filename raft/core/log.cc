@@ -19,13 +19,14 @@ LogPosition Log::last() const { return entries_.empty() ? base_ : entries_.back(
 
 std::optional<Term> Log::TermAt(LogIndex index) const {
   if (index == base_.index) return base_.term;
-  const EntryPtr entry = Find(index);
+  const EntryPtr& entry = Find(index);
   if (entry == nullptr) return std::nullopt;
   return entry->position.term;
 }
 
-EntryPtr Log::Find(LogIndex index) const {
-  if (index <= base_.index || index > last().index) return nullptr;
+const EntryPtr& Log::Find(LogIndex index) const {
+  static const EntryPtr kNone;
+  if (index <= base_.index || index > last().index) return kNone;
   return entries_[index - base_.index - 1];
 }
 
@@ -46,7 +47,7 @@ std::vector<EntryPtr> Log::Slice(LogIndex first, LogIndex last, std::uint64_t by
   CHECK(first > base_.index && last <= this->last().index);
   std::vector<EntryPtr> slice;
   std::uint64_t bytes = 0;
-  for (LogIndex index = first; index <= last; ++index) {
+  for (LogIndex index = first; index <= last && slice.size() < kSliceEntriesMax; ++index) {
     const EntryPtr& entry = entries_[index - base_.index - 1];
     bytes += entry->data.size();
     if (bytes > bytes_max && !slice.empty()) break;
@@ -63,12 +64,16 @@ void Log::Append(EntryPtr entry) {
     CHECK(configuration.ok(), "an entry that nobody validated");
     configurations_.push_back({entry->position.index, std::move(configuration).value()});
   }
+  bytes_ += entry->data.size();
   entries_.push_back(std::move(entry));
 }
 
 void Log::TruncateFrom(LogIndex first) {
   CHECK(first > base_.index);
-  while (last().index >= first && !entries_.empty()) entries_.pop_back();
+  while (last().index >= first && !entries_.empty()) {
+    bytes_ -= entries_.back()->data.size();
+    entries_.pop_back();
+  }
   while (term_starts_.size() > 1 && term_starts_.back().index >= first) term_starts_.pop_back();
   while (configurations_.size() > 1 && configurations_.back().index >= first) {
     configurations_.pop_back();
@@ -84,8 +89,10 @@ void Log::Compact(LogIndex index) {
   if (index <= base_.index) return;
   const std::optional<Term> term = TermAt(index);
   CHECK(term.has_value());
-  const std::uint64_t forgotten = index - base_.index;
-  entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(forgotten));
+  for (std::uint64_t forgotten = index - base_.index; forgotten > 0; --forgotten) {
+    bytes_ -= entries_.front()->data.size();
+    entries_.pop_front();
+  }
   base_ = {*term, index};
   while (!term_starts_.empty() && term_starts_.front().index <= index) term_starts_.pop_front();
   term_starts_.push_front(base_);
@@ -98,6 +105,7 @@ void Log::Restart(LogPosition base, const Configuration& configuration) {
   CHECK(base.index > LogIndex());
   base_ = base;
   entries_.clear();
+  bytes_ = 0;
   term_starts_.assign(1, base);
   configurations_.assign(1, {base.index, configuration});
   saved_ = base.index - 1;

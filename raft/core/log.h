@@ -27,15 +27,18 @@ class Log {
   std::optional<Term> TermAt(LogIndex index) const;
   /// The entry of this position is here, or is the base.
   bool Matches(LogPosition position) const { return TermAt(position.index) == position.term; }
-  /// Null outside of (base, last].
-  EntryPtr Find(LogIndex index) const;
+  /// Null outside of (base, last]. The reference is good until the log is changed.
+  const EntryPtr& Find(LogIndex index) const;
   /// The last position at or before `index` whose term is not above `term`: the one jump over whole
   /// terms by which a leader and a follower find where their logs part (§5.3, end). None if that is
   /// before the base.
   std::optional<LogPosition> LastNotAbove(LogIndex index, Term term) const;
   /// Entries from `first` up to `last`, as many as have together at most `bytes_max` bytes of data,
-  /// but one at least. REQUIRES: base < first, last <= last().index.
+  /// but one at least, and kSliceEntriesMax at most. REQUIRES: base < first, last <= last().index.
   std::vector<EntryPtr> Slice(LogIndex first, LogIndex last, std::uint64_t bytes_max) const;
+  static constexpr std::size_t kSliceEntriesMax = 65536;
+  /// Of the data of all entries in (base, last].
+  std::uint64_t bytes() const { return bytes_; }
 
   /// REQUIRES: it follows last(); a configuration entry can be decoded.
   void Append(EntryPtr entry);
@@ -78,6 +81,7 @@ class Log {
 
   LogPosition base_;
   std::deque<EntryPtr> entries_;                    // of base + 1, …
+  std::uint64_t bytes_ = 0;                         // of their data
   std::deque<LogPosition> term_starts_;             // the base, and the first entry of each term
   std::deque<PlacedConfiguration> configurations_;  // the first one is at or before the base
   LogIndex saved_;                                  // last one that is in a batch

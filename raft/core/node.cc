@@ -21,6 +21,8 @@ constexpr LogIndex kIndexMax(1ULL << 62);
 constexpr std::uint64_t kTransferRetries = 4;
 // One Output has not much more than this of committed data; the rest follows in the next.
 constexpr std::uint64_t kCommittedBytesMax = 4 << 20;
+// Reads that come while so many rounds are under way wait for one of them to be confirmed.
+constexpr std::size_t kReadRoundsMax = 2;
 // An entry counts at least so much against uncommitted_bytes_max.
 constexpr std::uint64_t kEntryBytesMin = 16;
 
@@ -95,6 +97,12 @@ struct ReadRound {
   std::vector<ReadId> own;
   std::vector<std::pair<NodeId, std::uint64_t>> forwarded;  // asker and its batch
 };
+// A read of this member that waits until the state machine has `index`.
+struct ConfirmedRead {
+  ReadId id = 0;
+  LogIndex index;
+  std::uint64_t deadline = 0;
+};
 struct Transfer {
   NodeId target;
   std::uint64_t deadline = 0;
@@ -109,9 +117,11 @@ struct Leaving {
 struct LeaderRole {
   // Members of the configuration in use, and who is leaving: they are counted nowhere.
   std::map<NodeId, Progress> followers;
+  std::map<NodeId, std::string> contexts;  // theirs
   std::optional<Leaving> leaving;
   LogIndex noop;                        // first entry of the term
-  std::uint64_t uncommitted_bytes = 0;  // of entries in (committed, last]
+  LogIndex counted;                     // committed and durable here
+  std::uint64_t uncommitted_bytes = 0;  // of entries in (counted, last]
   std::uint64_t heartbeat_at = 0;       // tick
   std::uint64_t check_quorum_at = 0;    // the quorum cannot be lost before
   std::uint64_t round = 0;
@@ -164,12 +174,13 @@ class Node::Impl {
   void Persisted(std::uint64_t batch);
   void ConnectionRefused(NodeId peer);
   void Unreachable(NodeId peer);
+  void Connected(NodeId peer);
   ProposeResult Propose(std::string command);
   ProposeResult ProposeChange(const ConfigurationChange& change);
   ProposeResult TransferTo(NodeId target);
   std::optional<Refused> Read(ReadId id);
   void Compact(const SnapshotMeta& meta, LogIndex keep_after);
-  SnapshotMeta SnapshotHere() const;
+  std::optional<SnapshotMeta> SnapshotAt(LogIndex index) const;
   void SnapshotUnavailable(NodeId peer);
   bool SnapshotInTransfer() const;
   bool HasOutput() const;
@@ -187,6 +198,7 @@ class Node::Impl {
   const Configuration& configuration() const { return log_.configuration(); }
   bool HasLease() const;
   std::vector<Node::Follower> followers() const;
+  std::map<NodeId, std::string> Peers() const;
 
  private:
   bool Broken(PlantedBug bug) const { return options_.planted_bug == bug; }
@@ -225,6 +237,7 @@ class Node::Impl {
     return now_ - progress.heard < options_.election_timeout_max_ticks;
   }
   bool QuorumIsLost(LeaderRole& leader) const;
+  std::uint64_t DiskDeadline() const;
   void RefillSnapshotCredit(LeaderRole& leader, std::uint64_t ticks) const;
   std::uint64_t SnapshotDue(const LeaderRole& leader, const Progress& progress) const;
 
@@ -264,8 +277,10 @@ class Node::Impl {
   void TellLeavers(LeaderRole& leader);
   Progress* NoteAnswer(LeaderRole& leader, NodeId from, std::uint64_t round, bool honours_lease);
   void MaybeCommit();
-  void LeaderCommitted(LogIndex before);
+  void LeaderCommitted();
+  void CountDelivered(LeaderRole& leader);
   void HandOver(LeaderRole& leader);
+  void FailTransfer(LeaderRole& leader);
   void MaybeOrderTransfer(LeaderRole& leader);
   void OrderToCampaign(LeaderRole& leader, NodeId target);
   std::uint64_t LeaseTicks() const;
@@ -274,6 +289,7 @@ class Node::Impl {
   void FailRead(ReadId id);
   void NoteReadDeadline();
   void ExpireReads(LeaderRole& leader);
+  void ExpireConfirmed();
   void FailForwarded(FollowerRole& follower);
   void ExpireForwarded(FollowerRole& follower);
   void StartReads();
@@ -318,7 +334,6 @@ class Node::Impl {
   std::optional<NodeId> vote_;
   Log log_;
   SnapshotMeta snapshot_;
-  Configuration first_configuration_;
   LogIndex committed_;
   LogIndex applied_;
   std::variant<FollowerRole, PreCandidateRole, CandidateRole, LeaderRole> role_;
@@ -342,10 +357,12 @@ class Node::Impl {
   bool hard_state_unsaved_ = false;
   std::uint64_t hard_state_batch_ = 0;
   std::uint64_t install_batch_ = 0;
+  // Tick at which the oldest batch under way was given out, or the disk last finished one.
+  std::uint64_t disk_busy_since_ = 0;
 
-  std::vector<ReadId> new_reads_;                    // own, not asked for yet
-  std::uint64_t reads_deadline_ = 0;                 // of those, and of a leader's forwarded ones
-  std::multimap<LogIndex, ReadId> confirmed_reads_;  // own, to be applied; index <= committed_
+  std::vector<ReadId> new_reads_;              // own, not asked for yet
+  std::uint64_t reads_deadline_ = 0;           // of those, and of a leader's forwarded ones
+  std::deque<ConfirmedRead> confirmed_reads_;  // own; neither indexes nor deadlines fall
   std::vector<ReadId> failed_reads_;
   std::uint64_t reads_waiting_ = 0;  // all of this member and those forwarded to it
   std::uint64_t read_batch_;
@@ -361,7 +378,6 @@ Node::Impl::Impl(NodeId id, const NodeOptions& options, Restored restored, Rng& 
       vote_(restored.hard_state.vote),
       log_(restored.snapshot.last, restored.snapshot.configuration, restored.entries),
       snapshot_(std::move(restored.snapshot)),
-      first_configuration_(snapshot_.configuration),
       committed_(snapshot_.last.index),
       applied_(snapshot_.last.index),
       // The answer to a question of this member's former life must not be taken for one of this.
@@ -446,7 +462,8 @@ void Node::Impl::BecomeLeader() {
   LeaveRole();
   LeaderRole& leader = role_.emplace<LeaderRole>();
   Note(Event::Kind::kLeader);
-  for (LogIndex index = committed_ + 1; index <= log_.last().index; ++index) {
+  leader.counted = std::max(Deliverable(), log_.base().index);
+  for (LogIndex index = leader.counted + 1; index <= log_.last().index; ++index) {
     leader.uncommitted_bytes += BytesOf(*log_.Find(index));
   }
   leader.check_quorum_at = now_ + options_.election_timeout_max_ticks;
@@ -555,10 +572,12 @@ void Node::Impl::Tick(std::uint64_t ticks) {
       ticks = std::min<std::uint64_t>(ticks, options_.heartbeat_ticks);
     }
     now_ += ticks;
+    ExpireConfirmed();
     TickLeader(*leader, ticks);
     return;
   }
   now_ += ticks;
+  ExpireConfirmed();
   if (FollowerRole* follower = AsFollower()) ExpireForwarded(*follower);
   if (!TimerRuns()) return;
   if (now_ >= election_at_) {
@@ -598,7 +617,12 @@ void Node::Impl::TickLeader(LeaderRole& leader, std::uint64_t ticks) {
     BecomeFollower(term_, std::nullopt);
     return;
   }
-  if (leader.transfer && now_ >= leader.transfer->deadline) leader.transfer.reset();
+  if (now_ >= DiskDeadline()) {
+    Note(Event::Kind::kDiskStalled);
+    HandOver(leader);
+    return;
+  }
+  if (leader.transfer && now_ >= leader.transfer->deadline) FailTransfer(leader);
   if (leader.leaving && now_ >= leader.leaving->deadline) DropLeavers(leader);
   ExpireReads(leader);
   if (now_ >= leader.heartbeat_at) {
@@ -607,6 +631,8 @@ void Node::Impl::TickLeader(LeaderRole& leader, std::uint64_t ticks) {
       if (IsActive(progress)) progress.ResumeProbe();
     }
     BeginRound(leader);
+    // The order may have been lost.
+    if (leader.transfer && leader.transfer->told) OrderToCampaign(leader, leader.transfer->target);
   }
   RefillSnapshotCredit(leader, ticks);
   for (const auto& [id, progress] : leader.followers) {
@@ -624,6 +650,16 @@ bool Node::Impl::QuorumIsLost(LeaderRole& leader) const {
   const std::uint64_t quorum_heard = CommittedIndex(configuration(), heard).value();
   leader.check_quorum_at = quorum_heard + options_.election_timeout_max_ticks;
   return now_ >= leader.check_quorum_at;
+}
+
+// Tick at which a leader gives up because of its disk. Only while others have committed what is not
+// durable here: they are a majority whose disks work, and without this member they go on. If all
+// disks are slow, another leader would be no better.
+std::uint64_t Node::Impl::DiskDeadline() const {
+  const bool held_up =
+      AsLeader() != nullptr && persisted_ < last_batch_ && Deliverable() < committed_;
+  if (options_.disk_stall_max_ticks == 0 || !held_up) return kNever;
+  return disk_busy_since_ + options_.disk_stall_max_ticks;
 }
 
 void Node::Impl::RefillSnapshotCredit(LeaderRole& leader, std::uint64_t ticks) const {
@@ -655,6 +691,7 @@ std::uint64_t Node::Impl::TicksToNext() const {
   if (const LeaderRole* leader = AsLeader()) {
     at(leader->heartbeat_at);
     if (options_.check_quorum) at(leader->check_quorum_at);
+    at(DiskDeadline());
     if (leader->transfer) at(leader->transfer->deadline);
     if (leader->leaving) at(leader->leaving->deadline);
     if (!leader->read_rounds.empty()) at(leader->read_rounds.front().deadline);
@@ -672,6 +709,7 @@ std::uint64_t Node::Impl::TicksToNext() const {
       follower != nullptr && !follower->reads.empty()) {
     at(follower->reads.begin()->second.deadline);
   }
+  if (!confirmed_reads_.empty()) at(confirmed_reads_.front().deadline);
   if (next == kNever) return kNever;
   return next > now_ ? next - now_ : 1;
 }
@@ -839,7 +877,6 @@ void Node::Impl::CommitTo(LogIndex index) { committed_ = std::max(committed_, in
 
 void Node::Impl::ConfigurationChanged() {
   Note(Event::Kind::kConfiguration);
-  if (first_configuration_.voters.empty()) first_configuration_ = configuration();
   if (LeaderRole* leader = AsLeader()) SyncFollowers(*leader);
 }
 
@@ -863,7 +900,10 @@ void Node::Impl::Handle(NodeId from, Term term, const AppendResponse& response) 
     }
     const bool leaves = leader->leaving && !configuration().Contains(from) &&
                         response.round >= leader->leaving->round && match >= leader->leaving->index;
-    if (leaves) leader->followers.erase(from);
+    if (leaves) {
+      leader->followers.erase(from);
+      leader->contexts.erase(from);
+    }
     MaybeCommit();
     if ((leader = AsLeader()) != nullptr) MaybeOrderTransfer(*leader);
   } else {
@@ -1008,12 +1048,14 @@ void Node::Impl::Compact(const SnapshotMeta& meta, LogIndex keep_after) {
   if (LeaderRole* leader = AsLeader()) leader->must_replicate = true;
 }
 
-SnapshotMeta Node::Impl::SnapshotHere() const {
+std::optional<SnapshotMeta> Node::Impl::SnapshotAt(LogIndex index) const {
+  const std::optional<Term> term = log_.TermAt(index);
+  if (!term || index > applied_) return std::nullopt;
+  const bool forgets = Broken(PlantedBug::kSnapshotForgetsConfiguration);
   SnapshotMeta meta;
-  meta.last = {log_.TermAt(applied_).value_or(Term()), applied_};
-  meta.configuration = Broken(PlantedBug::kSnapshotForgetsConfiguration)
-                           ? first_configuration_
-                           : log_.ConfigurationAt(applied_);
+  meta.last = {*term, index};
+  meta.configuration = log_.ConfigurationAt(forgets ? log_.base().index : index);
+  if (meta.configuration.voters.empty()) return std::nullopt;
   return meta;
 }
 
@@ -1101,8 +1143,12 @@ void Node::Impl::SendEntries(NodeId to, LeaderRole& leader, Progress& progress) 
   if (progress.next() <= log_.last().index) {
     request.entries = log_.Slice(progress.next(), log_.last().index, options_.append_bytes_max);
   }
+  // Entries are answered when they are on the follower's disk. Reads do not wait for that: a
+  // heartbeat follows, which is answered at once.
+  const bool also_heartbeat = !leader.read_rounds.empty() && !request.entries.empty() &&
+                              progress.state() == Progress::State::kReplicate;
   progress.Sent(before + request.entries.size(), BytesOf(request.entries));
-  progress.sent_round = leader.round;
+  if (!also_heartbeat) progress.sent_round = leader.round;
   progress.sent_committed = committed_;
   Send(to, std::move(request));
 }
@@ -1136,15 +1182,17 @@ void Node::Impl::SyncFollowers(LeaderRole& leader) {
   for (const NodeId id : now.Members()) {
     if (id != id_) leader.followers.try_emplace(id, log_.last().index + 1, now_);
   }
-  if (leader.transfer && !now.IsVoter(leader.transfer->target)) leader.transfer.reset();
+  for (const auto& [id, context] : now.contexts) leader.contexts[id] = context;
+  if (leader.transfer && !now.IsVoter(leader.transfer->target)) FailTransfer(leader);
   leader.must_replicate = true;
 }
 
 // Those who have left, or do not answer: all but the members.
 void Node::Impl::DropLeavers(LeaderRole& leader) {
   leader.leaving.reset();
-  std::erase_if(leader.followers,
-                [&](const auto& follower) { return !configuration().Contains(follower.first); });
+  const auto left = [&](const auto& follower) { return !configuration().Contains(follower.first); };
+  std::erase_if(leader.followers, left);
+  std::erase_if(leader.contexts, left);
 }
 
 // They are told as well that it is committed, and go when they know, or after an election timeout.
@@ -1172,16 +1220,21 @@ void Node::Impl::MaybeCommit() {
   const LogIndex index = std::min(CommittedIndex(configuration(), match), log_.last().index);
   if (index <= committed_) return;
   if (log_.TermAt(index) != term_ && !Broken(PlantedBug::kCommitOldTerm)) return;
-  const LogIndex before = committed_;
   committed_ = index;
-  LeaderCommitted(before);
+  LeaderCommitted();
 }
 
-void Node::Impl::LeaderCommitted(LogIndex before) {
-  LeaderRole& leader = *AsLeader();
-  for (LogIndex index = before + 1; index <= committed_; ++index) {
-    leader.uncommitted_bytes -= BytesOf(*log_.Find(index));
+// What waits for the own disk counts as well: when it stalls, the others alone would commit without
+// end.
+void Node::Impl::CountDelivered(LeaderRole& leader) {
+  while (leader.counted < Deliverable()) {
+    leader.uncommitted_bytes -= BytesOf(*log_.Find(++leader.counted));
   }
+}
+
+void Node::Impl::LeaderCommitted() {
+  LeaderRole& leader = *AsLeader();
+  CountDelivered(leader);
   leader.must_replicate = true;
   if (log_.configuration_index() > committed_ || leader.noop > committed_) return;
   if (configuration().joint()) {
@@ -1193,14 +1246,15 @@ void Node::Impl::LeaderCommitted(LogIndex before) {
   if (!configuration().IsVoter(id_)) HandOver(leader);
 }
 
-// It is not part of the configuration that has just been committed (§6): the best of those who are
-// need not wait for their timers.
+// It is not part of the configuration that has just been committed (§6), or its disk stalls: the
+// best of the others need not wait for their timers.
 void Node::Impl::HandOver(LeaderRole& leader) {
   Replicate(leader);
   std::optional<NodeId> best;
   LogIndex best_match;
   for (const auto& [id, progress] : leader.followers) {
-    if (!configuration().IsVoter(id) || (best && progress.match() <= best_match)) continue;
+    if (!configuration().IsVoter(id) || !IsActive(progress)) continue;
+    if (best && progress.match() <= best_match) continue;
     best = id;
     best_match = progress.match();
   }
@@ -1233,6 +1287,11 @@ void Node::Impl::MaybeOrderTransfer(LeaderRole& leader) {
   if (target == leader.followers.end() || target->second.match() < log_.last().index) return;
   leader.transfer->told = true;
   OrderToCampaign(leader, target->first);
+}
+
+void Node::Impl::FailTransfer(LeaderRole& leader) {
+  Note(Event::Kind::kTransferFailed, leader.transfer->target);
+  leader.transfer.reset();
 }
 
 // The order may arrive at any later time, and the votes that follow from it are granted in spite of
@@ -1306,6 +1365,13 @@ void Node::Impl::NoteReadDeadline() {
   reads_deadline_ = now_ + options_.election_timeout_max_ticks;
 }
 
+void Node::Impl::ExpireConfirmed() {
+  while (!confirmed_reads_.empty() && confirmed_reads_.front().deadline <= now_) {
+    FailRead(confirmed_reads_.front().id);
+    confirmed_reads_.pop_front();
+  }
+}
+
 // Who asked from elsewhere has a deadline of its own.
 void Node::Impl::ExpireReads(LeaderRole& leader) {
   const auto expire = [this](const std::vector<ReadId>& own, std::size_t forwarded) {
@@ -1341,10 +1407,14 @@ void Node::Impl::ExpireForwarded(FollowerRole& follower) {
 bool Node::Impl::ReadsCanStart() const {
   const LeaderRole* leader = AsLeader();
   if (leader == nullptr) return !new_reads_.empty();
-  return leader->noop <= committed_ && !(new_reads_.empty() && leader->forwarded.empty());
+  if (leader->noop > committed_ || (new_reads_.empty() && leader->forwarded.empty())) return false;
+  // A heartbeat is a round that nobody waits for: where requests are lost, those who wait go on
+  // with it.
+  return leader->read_rounds.size() < kReadRoundsMax ||
+         leader->read_rounds.back().round < leader->round;
 }
 
-// What came since the last output: one round for all.
+// What came since the last output, or since too many rounds are under way: one round for all.
 void Node::Impl::StartReads() {
   if (!ReadsCanStart()) return;
   if (LeaderRole* leader = AsLeader()) {
@@ -1396,7 +1466,9 @@ void Node::Impl::ConfirmReads(LeaderRole& leader) {
 }
 
 void Node::Impl::Confirm(ReadRound&& reads) {
-  for (const ReadId read : reads.own) confirmed_reads_.emplace(reads.index, read);
+  for (const ReadId read : reads.own) {
+    confirmed_reads_.push_back({.id = read, .index = reads.index, .deadline = reads.deadline});
+  }
   for (const auto& [asker, batch] : reads.forwarded) {
     Send(asker, ReadResponse{.batch = batch, .index = reads.index});
   }
@@ -1432,7 +1504,7 @@ void Node::Impl::Handle(NodeId from, Term term, const ReadResponse& response) {
 
 bool Node::Impl::ReadsCanFinish() const {
   if (!failed_reads_.empty()) return true;
-  if (!confirmed_reads_.empty() && confirmed_reads_.begin()->first <= Readable()) return true;
+  if (!confirmed_reads_.empty() && confirmed_reads_.front().index <= Readable()) return true;
   const FollowerRole* follower = AsFollower();
   return follower != nullptr && !follower->confirmed.empty() &&
          follower->confirmed.begin()->first <= Readable();
@@ -1442,10 +1514,10 @@ void Node::Impl::CollectReads() {
   for (const ReadId read : std::exchange(failed_reads_, {})) {
     output_.reads.push_back({.id = read, .index = std::nullopt});
   }
-  while (!confirmed_reads_.empty() && confirmed_reads_.begin()->first <= Readable()) {
-    const auto first = confirmed_reads_.begin();
-    output_.reads.push_back({.id = first->second, .index = first->first});
-    confirmed_reads_.erase(first);
+  while (!confirmed_reads_.empty() && confirmed_reads_.front().index <= Readable()) {
+    const ConfirmedRead& first = confirmed_reads_.front();
+    output_.reads.push_back({.id = first.id, .index = first.index});
+    confirmed_reads_.pop_front();
   }
   if (FollowerRole* follower = AsFollower()) {
     while (!follower->confirmed.empty() && follower->confirmed.begin()->first <= Readable()) {
@@ -1503,10 +1575,30 @@ void Node::Impl::ConnectionRefused(NodeId peer) {
 }
 
 void Node::Impl::Unreachable(NodeId peer) {
+  FollowerRole* follower = AsFollower();
+  if (follower != nullptr && follower->leader == peer) {
+    // To ask again by itself would be a loop where each message is refused at once.
+    std::erase_if(follower->reads, [this](const auto& asked) {
+      if (asked.second.index) return false;
+      for (const ReadId read : asked.second.ids) FailRead(read);
+      return true;
+    });
+  }
   LeaderRole* leader = AsLeader();
   if (leader == nullptr) return;
   const auto found = leader->followers.find(peer);
   if (found != leader->followers.end()) found->second.Lost();
+}
+
+void Node::Impl::Connected(NodeId peer) {
+  LeaderRole* leader = AsLeader();
+  if (leader == nullptr) return;
+  const auto found = leader->followers.find(peer);
+  if (found == leader->followers.end()) return;
+  Progress& progress = found->second;
+  progress.ResumeProbe();
+  if (progress.state() == Progress::State::kSnapshot) progress.snapshot().wait_until = 0;
+  leader->must_replicate = true;
 }
 
 // --- Output ---
@@ -1528,6 +1620,7 @@ void Node::Impl::SendDurable(NodeId to, Body body, LogIndex index) {
 
 void Node::Impl::Persisted(std::uint64_t batch) {
   CHECK(batch <= last_batch_);
+  if (batch > persisted_) disk_busy_since_ = now_;
   persisted_ = std::max(persisted_, batch);
   log_.Persisted(batch);
   if (auto* real = std::get_if<CandidateRole>(&role_); real != nullptr && HardStateIsDurable()) {
@@ -1535,8 +1628,11 @@ void Node::Impl::Persisted(std::uint64_t batch) {
     CountElection();
   }
   MaybeCommit();
+  LeaderRole* leader = AsLeader();
+  if (leader == nullptr) return;
+  CountDelivered(*leader);
   // A committed change of the membership can make a majority of the answers that are here already.
-  if (LeaderRole* leader = AsLeader()) ConfirmReads(*leader);
+  ConfirmReads(*leader);
 }
 
 bool Node::Impl::HasOutput() const {
@@ -1558,6 +1654,7 @@ Output Node::Impl::TakeOutput() {
 
 void Node::Impl::SealBatch() {
   if (!hard_state_unsaved_ && !log_.HasUnsaved() && !output_.snapshot_part) return;
+  if (persisted_ == last_batch_) disk_busy_since_ = now_;
   output_.batch = ++last_batch_;
   if (hard_state_unsaved_) {
     output_.hard_state = HardState{.term = term_, .vote = vote_};
@@ -1591,6 +1688,15 @@ std::vector<Node::Follower> Node::Impl::followers() const {
   return list;
 }
 
+std::map<NodeId, std::string> Node::Impl::Peers() const {
+  std::map<NodeId, std::string> peers = configuration().contexts;
+  if (const LeaderRole* leader = AsLeader()) {
+    peers.insert(leader->contexts.begin(), leader->contexts.end());
+  }
+  peers.erase(id_);
+  return peers;
+}
+
 // --- Node ---
 
 Node::Node(NodeId id, const NodeOptions& options, Restored restored, Rng& rng)
@@ -1604,6 +1710,7 @@ void Node::Step(NodeId from, Message message) { impl_->Step(from, std::move(mess
 void Node::Persisted(std::uint64_t batch) { impl_->Persisted(batch); }
 void Node::ConnectionRefused(NodeId peer) { impl_->ConnectionRefused(peer); }
 void Node::Unreachable(NodeId peer) { impl_->Unreachable(peer); }
+void Node::Connected(NodeId peer) { impl_->Connected(peer); }
 ProposeResult Node::Propose(std::string command) { return impl_->Propose(std::move(command)); }
 ProposeResult Node::ProposeChange(const ConfigurationChange& change) {
   return impl_->ProposeChange(change);
@@ -1613,7 +1720,9 @@ std::optional<Refused> Node::Read(ReadId id) { return impl_->Read(id); }
 void Node::Compact(const SnapshotMeta& meta, LogIndex keep_after) {
   impl_->Compact(meta, keep_after);
 }
-SnapshotMeta Node::SnapshotHere() const { return impl_->SnapshotHere(); }
+std::optional<SnapshotMeta> Node::SnapshotAt(LogIndex index) const {
+  return impl_->SnapshotAt(index);
+}
 void Node::SnapshotUnavailable(NodeId peer) { impl_->SnapshotUnavailable(peer); }
 bool Node::SnapshotInTransfer() const { return impl_->SnapshotInTransfer(); }
 bool Node::HasOutput() const { return impl_->HasOutput(); }
@@ -1626,8 +1735,10 @@ std::optional<NodeId> Node::leader() const { return impl_->leader(); }
 LogIndex Node::committed() const { return impl_->committed(); }
 LogIndex Node::applied() const { return impl_->applied(); }
 LogPosition Node::last() const { return impl_->log().last(); }
+std::uint64_t Node::log_bytes() const { return impl_->log().bytes(); }
 LogPosition Node::snapshot() const { return impl_->snapshot(); }
 const Configuration& Node::configuration() const { return impl_->configuration(); }
+std::map<NodeId, std::string> Node::Peers() const { return impl_->Peers(); }
 EntryPtr Node::entry(LogIndex index) const { return impl_->log().Find(index); }
 bool Node::HasLease() const { return impl_->HasLease(); }
 std::vector<Node::Follower> Node::followers() const { return impl_->followers(); }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,10 +31,19 @@ struct NodeOptions {
   bool lease_reads = false;
   double clock_drift = 0.1;  ///< each clock's speed is within 1 ± this of true time
 
-  std::uint64_t append_bytes_max = 1 << 20;  ///< of one AppendRequest; one entry may be larger
-  std::uint32_t append_in_flight_max = 64;   ///< requests to one follower not yet answered
+  /// A leader whose disk has finished nothing for so long, while others have committed what it has
+  /// not, gives leadership up: it could answer nobody. 0: never.
+  std::uint32_t disk_stall_max_ticks = 600;
+
+  /// Data in one AppendRequest, of at most 65536 entries. One entry may be larger alone: a command
+  /// of proposal_bytes_max, or a configuration (some 270 KB). The largest other message is a
+  /// SnapshotPart: snapshot_part_bytes and a configuration. What an embedder's transport and
+  /// decoder must let pass is the largest of these and its own bytes around them.
+  std::uint64_t append_bytes_max = 1 << 20;
+  std::uint32_t append_in_flight_max = 64;  ///< requests to one follower not yet answered
   std::uint64_t append_in_flight_bytes_max = 8 << 20;
-  std::uint64_t uncommitted_bytes_max = 64 << 20;  ///< beyond, proposals are refused
+  /// Of entries that are not committed, or not on the leader's disk; beyond, proposals are refused.
+  std::uint64_t uncommitted_bytes_max = 64 << 20;
   std::uint64_t proposal_bytes_max = 8 << 20;
   std::uint32_t reads_max = 16384;  ///< reads that wait; beyond, they are refused
   std::uint64_t snapshot_part_bytes = 256 << 10;
@@ -58,6 +68,8 @@ struct Restored {
 using ReadId = std::uint64_t;  ///< the embedder's
 
 struct Envelope {
+  /// One of Node::Peers(), or who asked what this answers: a candidate or a leader that is in no
+  /// configuration here yet. Answers go back on the asker's stream.
   NodeId to;
   Message message;
   /// To be sent only when this batch, and all before it, are durable; 0: at once, also while
@@ -68,13 +80,15 @@ struct Envelope {
 /// What happened, for logs and for the lines of raft-server.
 struct Event {
   enum class Kind {
-    kFollower,       ///< became one in `term`
-    kLeaderDead,     ///< the election timer ran out, or the leader's connection is refused
-    kCandidate,      ///< of the real election of `term`
-    kVoted,          ///< for `node`, in `term`
-    kVotesReceived,  ///< a majority
-    kLeader,         ///< of `term`
-    kConfiguration,  ///< the one in use changed
+    kFollower,        ///< became one in `term`
+    kLeaderDead,      ///< the election timer ran out, or the leader's connection is refused
+    kCandidate,       ///< of the real election of `term`
+    kVoted,           ///< for `node`, in `term`
+    kVotesReceived,   ///< a majority
+    kLeader,          ///< of `term`
+    kConfiguration,   ///< the one in use changed
+    kTransferFailed,  ///< the one to `node`: this member leads on, and takes proposals again
+    kDiskStalled,     ///< the leader's: it gives leadership up (disk_stall_max_ticks)
   };
   Kind kind = Kind::kFollower;
   Term term;
@@ -101,8 +115,8 @@ struct Output {
     std::string data = {};
   };
   std::optional<ReceivedPart> snapshot_part = {};
-  /// The received parts are whole: this snapshot replaces the state machine's state and the log
-  /// (entries behind it are in `entries` again if they are still good). Comes with the last part.
+  /// The received parts are whole: this snapshot replaces the state machine's state and all of the
+  /// log; `entries` of the same output come behind it. Comes with the last part.
   std::optional<SnapshotMeta> install = {};
   /// Replace all entries from the first one's index on (after `install`).
   std::vector<EntryPtr> entries = {};
@@ -179,19 +193,28 @@ class Node {
   /// of it need not wait for its timer. One with lease_reads does: its leader may count on it. (Of
   /// one without, no leader counts the answers as promises, whatever its own lease_reads are.)
   void ConnectionRefused(NodeId peer);
-  /// A message to the peer may have been lost (a broken stream): pipelining to it starts anew.
+  /// A message to the peer may have been lost (a broken stream). A leader's pipelining to it starts
+  /// anew, with Connected() or the next heartbeat. If the peer is this follower's leader, reads
+  /// that it has not answered fail, and may be tried again.
   void Unreachable(NodeId peer);
+  /// There is a stream to the peer again: what it lacks is sent with the next output.
+  void Connected(NodeId peer);
 
   ProposeResult Propose(std::string command);
+  /// Done when a configuration that is not joint (DecodeConfiguration() of a kConfiguration entry's
+  /// data) is applied at the position of the result or behind it; the leader of then proposes it by
+  /// itself. Never, if another term's entry is applied at the position.
   ProposeResult ProposeChange(const ConfigurationChange& change);
   /// Hands leadership to `target` (thesis §3.10): proposals are refused meanwhile, at most an
-  /// election timeout. The result's position says nothing.
+  /// election timeout, after which kTransferFailed is given. The result's position says nothing.
   ProposeResult TransferTo(NodeId target);
 
   /// A linearizable read, on any member (thesis §6.4): answered in Output::reads, once each. Reads
-  /// that come before the next TakeOutput() share one round. None: taken in. Refused at once if no
-  /// leader is known (kNotLeader) or too many reads wait here. One that was taken in fails when its
-  /// leader is lost, or could not confirm within an election timeout (its maximum) that it leads.
+  /// that come before the next TakeOutput(), or while two rounds are under way, share a round.
+  /// None: taken in. Refused at once if no leader is known (kNotLeader) or too many reads wait
+  /// here. One that was taken in fails when its leader is lost, could not confirm within an
+  /// election timeout (its maximum) that it leads, or has not applied what the read must see by
+  /// then.
   std::optional<Refused> Read(ReadId id);
 
   /// The embedder has a durable snapshot of the state after `meta.last`, which has been applied:
@@ -199,9 +222,11 @@ class Node {
   /// nothing if `meta` is not newer than snapshot(), or has no voters. The embedder puts it off
   /// while SnapshotInTransfer(). REQUIRES: keep_after <= meta.last.index <= applied().
   void Compact(const SnapshotMeta& meta, LogIndex keep_after);
-  /// What the snapshot of the entry at applied() has as its configuration and position. No voters:
-  /// this member has been told of no configuration yet, and there is nothing to compact.
-  SnapshotMeta SnapshotHere() const;
+  /// Position and configuration of the snapshot of the state after `index`: of what the embedder's
+  /// state machine has really applied. That may be less than applied(), which is what was given out
+  /// and jumps when a snapshot is to be installed. None: `index` is above applied() or before the
+  /// log's first entry here (that install is under way), or no configuration has been told of yet.
+  std::optional<SnapshotMeta> SnapshotAt(LogIndex index) const;
   /// A follower is being sent the snapshot, and goes on to take parts of it. A newer one would make
   /// it begin anew, so that one who needs longer than the time between two compactions would never
   /// have any: until this ends, or the log has grown to a limit of the embedder's own (a follower
@@ -225,8 +250,12 @@ class Node {
   LogIndex committed() const;
   LogIndex applied() const;  ///< given out in Output::committed, or part of an installed snapshot
   LogPosition last() const;
+  std::uint64_t log_bytes() const;  ///< of data in all entries that are in memory
   LogPosition snapshot() const;
   const Configuration& configuration() const;  ///< in use: the newest in the log, committed or not
+  /// Whom messages may go to unasked, and their contexts: the members of the configuration in use
+  /// without this one, and at a leader those who are leaving it and are still told so.
+  std::map<NodeId, std::string> Peers() const;
   /// The entry, while it is in memory.
   EntryPtr entry(LogIndex index) const;
   /// The leader holds a lease (with lease_reads) now.

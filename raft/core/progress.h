@@ -32,7 +32,7 @@ class Progress {
   bool MaySend(const Limits& limits) const;
   /// One with entries from next() up to `last`, of `bytes` bytes, goes out. REQUIRES: MaySend().
   void Sent(LogIndex last, std::uint64_t bytes);
-  /// A heartbeat is due: a probe that was not answered is sent again.
+  /// A heartbeat is due, or there is a new connection: a probe that was not answered is sent again.
   void ResumeProbe() { probe_sent_ = false; }
 
   /// It has all up to `match`. In kSnapshot, only LeaveSnapshot() ends that state.
@@ -42,7 +42,7 @@ class Progress {
   /// the follower has lost data) waits for the next heartbeat.
   void Refused(LogIndex next);
   /// A request may have been lost: back to a probe behind what is known to be there, at the next
-  /// heartbeat. A probe stays where it is: it took nothing for granted.
+  /// ResumeProbe(). A probe stays where it is: it took nothing for granted.
   void Lost();
 
   /// A snapshot on its way. One part at a time.

@@ -162,11 +162,10 @@ void Member::LosePower() {
       if (!store_->Write(writes_[i]).ok()) break;
     }
   } else if (settled() && applied_.index > snapshot_ && disk_rng_.Bernoulli(0.5)) {
-    SnapshotMeta meta = node_->SnapshotHere();
     const std::string bytes = machine_.Snapshot();
-    meta.bytes = bytes.size();
-    if (!meta.configuration.voters.empty()) {
-      const absl::Status half = store_->SaveSnapshot(meta, bytes);
+    if (std::optional<SnapshotMeta> meta = node_->SnapshotAt(applied_.index)) {
+      meta->bytes = bytes.size();
+      const absl::Status half = store_->SaveSnapshot(*meta, bytes);
       cluster_.trace(fmt::format("node {} was saving a snapshot: {}", id_,
                                  half.ok() ? "done" : ds::Message(half)));
     }
@@ -491,9 +490,10 @@ void Member::Compact(bool keep_trailing) {
 }
 
 bool Member::SaveSnapshot(bool keep_trailing) {
-  SnapshotMeta meta = node_->SnapshotHere();
+  std::optional<SnapshotMeta> here = node_->SnapshotAt(applied_.index);
   // One that joins and has not been told of any configuration yet has nothing that could be shown.
-  if (meta.configuration.voters.empty()) return false;
+  if (!here) return false;
+  SnapshotMeta& meta = *here;
   if (meta.last != applied_) {
     cluster_.scheduler.Fail(fmt::format("node {} has applied {}, and its snapshot would be of {}",
                                         id_, applied_.index, meta.last.index));

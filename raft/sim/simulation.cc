@@ -240,9 +240,15 @@ Member* Simulation::Choose(Victim victim, std::uint64_t pick) {
 }
 
 void Simulation::Happened(NodeId id, const Event& event) {
-  constexpr std::array<std::string_view, 7> kNames = {
-      "is a follower", "takes the leader for dead", "is a candidate", "votes", "has a majority",
-      "leads",         "has another configuration"};
+  constexpr std::array<std::string_view, 9> kNames = {"is a follower",
+                                                      "takes the leader for dead",
+                                                      "is a candidate",
+                                                      "votes",
+                                                      "has a majority",
+                                                      "leads",
+                                                      "has another configuration",
+                                                      "gives up a transfer",
+                                                      "gives up: its disk hangs"};
   const std::string_view name = kNames.at(static_cast<std::size_t>(event.kind));
   Trace(event.node ? fmt::format("node {} {} for {}, term {}", id, name, *event.node, event.term)
                    : fmt::format("node {} {}, term {}", id, name, event.term));

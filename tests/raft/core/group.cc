@@ -327,9 +327,16 @@ void Group::Unreachable(std::uint64_t id, std::uint64_t peer) {
   Pump(id);
 }
 
+void Group::Connected(std::uint64_t id, std::uint64_t peer) {
+  node(id).Connected(NodeId(peer));
+  Pump(id);
+}
+
 void Group::Compact(std::uint64_t id, std::optional<std::uint64_t> keep_after) {
   Member& member = members_.at(id);
-  SnapshotMeta meta = node(id).SnapshotHere();
+  const std::optional<SnapshotMeta> here = node(id).SnapshotAt(LogIndex(member.applied));
+  if (!here) return;
+  SnapshotMeta meta = *here;
   const std::uint64_t keep = keep_after.value_or(meta.last.index.value());
   member.disk.snapshot_bytes = Join(member.state);
   meta.bytes = member.disk.snapshot_bytes.size();
@@ -772,6 +779,12 @@ std::string ToString(const Event& event) {
       break;
     case Event::Kind::kConfiguration:
       text = "configuration";
+      break;
+    case Event::Kind::kTransferFailed:
+      text = "transfer failed";
+      break;
+    case Event::Kind::kDiskStalled:
+      text = "disk stalled";
       break;
   }
   text += fmt::format(", term {}", event.term);

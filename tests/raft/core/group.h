@@ -108,6 +108,7 @@ class Group {
   std::optional<Refused> Read(std::uint64_t id, ReadId read);
   void ConnectionRefused(std::uint64_t id, std::uint64_t peer);
   void Unreachable(std::uint64_t id, std::uint64_t peer);
+  void Connected(std::uint64_t id, std::uint64_t peer);
   /// Makes a snapshot of what has been applied and forgets the entries up to `keep_after` (default:
   /// all of them).
   void Compact(std::uint64_t id, std::optional<std::uint64_t> keep_after = std::nullopt);

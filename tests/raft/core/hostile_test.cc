@@ -81,7 +81,7 @@ TEST(Hostile, MessagesOfManySendersDoNotFillTheMemory) {
       if (output.batch != 0) node.Persisted(output.batch);
     }
     if (node.applied() > node.snapshot().index + 20) {
-      node.Compact(node.SnapshotHere(), node.applied());
+      if (const auto meta = node.SnapshotAt(node.applied())) node.Compact(*meta, node.applied());
     }
     if (step == kSteps / 4) first = mallinfo2().uordblks;
   }

@@ -106,6 +106,27 @@ TEST(Log, ASliceIsBoundedByBytesButHasOneEntry) {
   EXPECT_EQ(Positions(log.Slice(LogIndex(12), LogIndex(14), 1)), std::vector{At(3, 12)});
 }
 
+TEST(Log, ASliceIsBoundedInEntriesThatHaveNoData) {
+  Log log(At(0, 0), Of({1}), {});
+  for (std::uint64_t index = 1; index <= Log::kSliceEntriesMax + 5; ++index) {
+    log.Append(Make(1, index, ""));
+  }
+  EXPECT_EQ(log.Slice(LogIndex(1), log.last().index, 1000).size(), Log::kSliceEntriesMax);
+}
+
+TEST(Log, KnowsTheBytesOfItsEntries) {
+  Log log = WithTerms({2, 3, 3});
+  EXPECT_EQ(log.bytes(), 30U);
+  log.Append(Make(3, 14, "longer"));
+  EXPECT_EQ(log.bytes(), 36U);
+  log.TruncateFrom(LogIndex(13));
+  EXPECT_EQ(log.bytes(), 20U);
+  log.Compact(LogIndex(11));
+  EXPECT_EQ(log.bytes(), 10U);
+  log.Restart(At(5, 19), Of({1}));
+  EXPECT_EQ(log.bytes(), 0U);
+}
+
 TEST(Log, SharesEntriesWithItsSlices) {
   Log log = WithTerms({});
   const EntryPtr entry = Make(3, 11);

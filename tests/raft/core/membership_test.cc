@@ -345,6 +345,21 @@ TEST(Removal, ARemovedFollowerIsNotSentEntriesAnyMore) {
   EXPECT_THAT(group.state(3), ElementsAre());
 }
 
+TEST(Removal, WhoIsLeavingIsAPeerUntilItKnows) {
+  Cluster group;
+  group.Isolate(3);
+  group.Change(1, Remove(3));
+  group.DeliverAmong({1, 2});
+  ASSERT_EQ(group[1].configuration(), VotersOnly({1, 2}));
+  const std::map<NodeId, std::string> both = {{NodeId(2), "m2"}, {NodeId(3), "m3"}};
+  EXPECT_EQ(group[1].Peers(), both) << "it is sent messages, so its address is needed";
+  EXPECT_EQ(group[2].Peers(), (std::map<NodeId, std::string>{{NodeId(1), "m1"}}));
+  group.Take();
+  group.Heal();
+  group.Run(10);
+  EXPECT_EQ(group[1].Peers(), (std::map<NodeId, std::string>{{NodeId(2), "m2"}}));
+}
+
 TEST(Removal, ARemovedFollowerLearnsThatItIs) {  // thesis §4.2.2, §4.2.3
   Cluster group;
   group.Change(1, Remove(3));

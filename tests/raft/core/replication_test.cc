@@ -469,6 +469,23 @@ TEST(Pipelining, AfterABrokenStreamItBeginsAnew) {
   EXPECT_THAT(group.state(2), ElementsAre("0", "1", "2"));
 }
 
+TEST(Pipelining, ANewStreamIsUsedAtOnce) {
+  Group group;
+  group.Elect(1);
+  group.Run(4);
+  for (int i = 0; i < 3; ++i) group.Propose(1, std::to_string(i));
+  group.Take();
+  group.Unreachable(1, 2);
+  EXPECT_TRUE(group.Take().empty()) << "nobody would hear it";
+  group.Connected(1, 2);
+  group.DeliverAmong({1, 2});
+  EXPECT_THAT(group.state(2), ElementsAre("0", "1", "2")) << "without a heartbeat";
+  group.Take();
+  group.Connected(1, 9);
+  group.Connected(2, 1);
+  EXPECT_TRUE(group.Take().empty()) << "of strangers, and on a follower, it means nothing";
+}
+
 TEST(Pipelining, AReorderedStreamLosesNothing) {
   Group group;
   group.Elect(1);

@@ -113,8 +113,44 @@ TEST(Snapshot, OfWhatIsAppliedHasItsPositionAndConfiguration) {
   group.Elect(1);
   group.Propose(1, "a");
   group.Run(4);
-  EXPECT_EQ(group[2].SnapshotHere().last, At(1, 2));
-  EXPECT_EQ(group[2].SnapshotHere().configuration, VotersOnly({1, 2, 3}));
+  const std::optional<SnapshotMeta> meta = group[2].SnapshotAt(LogIndex(2));
+  ASSERT_TRUE(meta);
+  EXPECT_EQ(meta->last, At(1, 2));
+  EXPECT_EQ(meta->configuration, VotersOnly({1, 2, 3}));
+}
+
+TEST(Snapshot, OfAnEarlierIndexHasTheConfigurationOfThen) {
+  Group group;
+  group.Elect(1);
+  group.AddEmpty(4);
+  ConfigurationChange change;
+  change.add_learners[NodeId(4)] = "m4";
+  group.Change(1, change);
+  group.Propose(1, "a");
+  group.Run(10);
+  ASSERT_EQ(group[1].applied(), LogIndex(3));
+  ASSERT_TRUE(group[1].SnapshotAt(LogIndex(1)));
+  EXPECT_EQ(group[1].SnapshotAt(LogIndex(1))->last, At(1, 1));
+  EXPECT_EQ(group[1].SnapshotAt(LogIndex(1))->configuration, VotersOnly({1, 2, 3}));
+  EXPECT_EQ(group[1].SnapshotAt(LogIndex(2))->configuration, group[1].configuration());
+  EXPECT_EQ(group[1].SnapshotAt(LogIndex(4)), std::nullopt) << "has not been given out";
+}
+
+TEST(Snapshot, IsNoneOfTheOldStateWhileANewOneIsBeingInstalled) {
+  Group group;
+  LeaveBehind(group);
+  ASSERT_EQ(group[3].applied(), LogIndex(1));
+  group.SetAutomatic(3, false);
+  group.Heal();
+  for (int tick = 0; tick < 100 && group[3].applied() == LogIndex(1); ++tick) {
+    group.Run(1);
+    while (group[3].applied() == LogIndex(1) && group.unwritten(3) > 0) group.MakeDurable(3, 1);
+  }
+  ASSERT_EQ(group[3].applied(), group[1].snapshot().index) << "given out, and not durable yet";
+  EXPECT_EQ(group[3].SnapshotAt(LogIndex(1)), std::nullopt)
+      << "the state machine is still at 1: nothing may call that a later state";
+  group.MakeDurable(3);
+  EXPECT_TRUE(group[3].SnapshotAt(group[1].snapshot().index));
 }
 
 TEST(Snapshot, AMemberWhoseEntriesAreForgottenIsSentTheState) {  // §7
@@ -303,7 +339,7 @@ TEST(Snapshot, IsSentWhenWhatWasUnderWayIsForgotten) {
 TEST(Snapshot, OfTheSamePositionDoesNotReplaceWhatIsThere) {
   Group group;
   LeaveBehind(group);
-  SnapshotMeta other = group[1].SnapshotHere();
+  SnapshotMeta other = group[1].SnapshotAt(group[1].applied()).value();
   other.bytes = 9999;
   group[1].Compact(other, other.last.index);
   group.Heal();
@@ -317,8 +353,10 @@ TEST(Snapshot, WithoutAConfigurationIsNone) {
   group.AddEmpty(4);
   group.Inject(1, 4, Append(3, At(0, 0), LogOf({1, 3}), 2));
   ASSERT_EQ(group[4].applied(), LogIndex(2));
-  EXPECT_TRUE(group[4].SnapshotHere().configuration.voters.empty());
-  group[4].Compact(group[4].SnapshotHere(), LogIndex(2));
+  EXPECT_EQ(group[4].SnapshotAt(LogIndex(2)), std::nullopt);
+  SnapshotMeta meta;
+  meta.last = At(3, 2);
+  group[4].Compact(meta, LogIndex(2));
   EXPECT_EQ(group[4].snapshot(), At(0, 0));
   EXPECT_NE(group[4].entry(LogIndex(1)), nullptr);
 }

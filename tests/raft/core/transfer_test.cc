@@ -111,6 +111,32 @@ TEST(Transfer, ToAMemberThatIsDeadEndsWithTheLeaderInOffice) {
   EXPECT_TRUE(std::holds_alternative<Accepted>(group.Propose(1, "x")));
 }
 
+TEST(Transfer, ALostCallIsRepeated) {
+  Cluster group;
+  int calls = 0;
+  group.SetDrop([&calls](const Group::Packet& packet) {
+    return std::holds_alternative<TimeoutNow>(packet.message.body) && ++calls == 1;
+  });
+  group.Transfer(1, 3);
+  group.Run(6);
+  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(group.Leader(), 3U);
+  EXPECT_EQ(group.Count(1, Event::Kind::kTransferFailed), 0U);
+}
+
+TEST(Transfer, ThatFailedIsSaid) {
+  Cluster group;
+  group.Isolate(3);
+  group.Transfer(1, 3);
+  group.Run(19);
+  EXPECT_EQ(group.Count(1, Event::Kind::kTransferFailed), 0U);
+  group.Run(1);
+  ASSERT_EQ(group.Count(1, Event::Kind::kTransferFailed), 1U);
+  EXPECT_EQ(group.events(1).back(), (Event{Event::Kind::kTransferFailed, Term(1), NodeId(3)}));
+  group.Run(40);
+  EXPECT_EQ(group.Count(1, Event::Kind::kTransferFailed), 1U);
+}
+
 TEST(Transfer, NothingCommittedIsLost) {
   Cluster group(5);
   for (std::uint64_t round = 0; round < 10; ++round) {
