@@ -13,12 +13,21 @@ namespace ds {
 
 namespace internal {
 template <std::unsigned_integral T>
-void AppendBigEndian(std::string* bytes, T value) {
+void PutBigEndian(char* out, T value) {
   for (std::size_t left = sizeof(T); left-- > 0;) {
-    bytes->push_back(static_cast<char>(static_cast<std::uint8_t>(value >> (8 * left))));
+    *out++ = static_cast<char>(static_cast<std::uint8_t>(value >> (8 * left)));
   }
 }
+template <std::unsigned_integral T>
+void AppendBigEndian(std::string* bytes, T value) {
+  char number[sizeof(T)];
+  PutBigEndian(number, value);
+  bytes->append(number, sizeof(T));
+}
 }  // namespace internal
+
+/// Eight bytes from `out` on.
+inline void PutU64(char* out, std::uint64_t value) { internal::PutBigEndian(out, value); }
 
 inline void AppendU8(std::string* bytes, std::uint8_t value) {
   internal::AppendBigEndian(bytes, value);

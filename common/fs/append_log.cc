@@ -12,6 +12,7 @@
 #include "common/base/check.h"
 #include "common/base/parse.h"
 #include "common/fs/crc32c.h"
+#include "common/fs/damage.h"
 
 namespace ds::fs {
 namespace {
@@ -29,9 +30,8 @@ std::span<const std::byte> AsBytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
-absl::Status DataLoss(std::string_view file, std::uint64_t offset, std::string_view why) {
-  return Error(absl::StatusCode::kDataLoss,
-               fmt::format("read log \"{}\" at offset {}: {}", file, offset, why));
+absl::Status Damaged(std::string_view file, std::uint64_t offset, std::string_view why) {
+  return DataLoss("log", file, offset, why);
 }
 
 std::uint64_t RandomSalt() {
@@ -46,6 +46,32 @@ std::string SegmentHeader(std::uint64_t first_number, std::uint64_t salt) {
   AppendU64(&bytes, salt);
   AppendU32(&bytes, Crc32c(bytes));
   return bytes;
+}
+
+/// Where the checksums of its groups begin.
+std::uint32_t SeedOf(std::string_view segment_header) {
+  return Crc32c(segment_header.substr(0, kSegmentHeaderBytes - 4));
+}
+
+struct Head {
+  std::uint32_t version = 0;
+  std::uint64_t first_number = 0;
+  std::uint64_t salt = 0;
+  std::uint32_t crc = 0;
+};
+
+/// What a segment begins with, if it is a header of one.
+std::optional<Head> ParseSegmentHeader(std::string_view bytes) {
+  BigEndianReader reader(bytes);
+  Head head;
+  const auto magic = reader.Bytes(kMagic.size());
+  head.version = reader.U32().value_or(0);
+  head.first_number = reader.U64().value_or(0);
+  head.salt = reader.U64().value_or(0);
+  const auto crc = reader.U32();
+  if (!crc || *crc != SeedOf(bytes) || *magic != kMagic) return std::nullopt;
+  head.crc = *crc;
+  return head;
 }
 
 struct Group {
@@ -104,6 +130,17 @@ class Window {
 
 }  // namespace
 
+struct AppendLog::Reading {
+  std::uint64_t segment = 0;
+  std::string name;
+  std::unique_ptr<DiskFile> file;
+  std::uint64_t size = 0;
+  Window window;
+  std::uint32_t seed = 0;
+  std::uint64_t whole = 0;       ///< up to here all is right
+  std::uint64_t last_group = 0;  ///< where it begins; 0: there is none
+};
+
 AppendLog::AppendLog(Disk& disk, std::string folder, const Options& options)
     : disk_(disk), folder_(std::move(folder)), options_(options) {
   buffer_.resize(kGroupHeaderBytes);
@@ -139,8 +176,8 @@ absl::Status AppendLog::Recover(const Replay& replay) {
   if (!found.empty()) next_number_ = found.front();
   for (const std::uint64_t segment : found) {
     if (segment == 0 || segment != next_number_) {
-      return DataLoss(NameOf(segment), 0,
-                      fmt::format("the segment with record {} is missing", next_number_));
+      return Damaged(NameOf(segment), 0,
+                     fmt::format("the segment with record {} is missing", next_number_));
     }
     RETURN_IF_ERROR(Read(segment, segment == found.back(), replay));
   }
@@ -157,52 +194,64 @@ absl::Status AppendLog::Read(std::uint64_t segment, bool last, const Replay& rep
                    disk_.OpenFile(name, last ? Disk::Open::kExisting : Disk::Open::kToRead));
   ASSIGN_OR_RETURN(const std::uint64_t size, file->Size());
   Window window(file.get(), size);
+  Reading reading{segment, name, std::move(file), size, std::move(window)};
 
-  ASSIGN_OR_RETURN(const std::string_view header, window.At(0, kSegmentHeaderBytes));
-  BigEndianReader reader(header);
-  const auto magic = reader.Bytes(kMagic.size());
-  const auto version = reader.U32();
-  const auto first_number = reader.U64();
-  const auto salt = reader.U64();
-  const auto crc = reader.U32();
-  if (!crc || *crc != Crc32c(header.substr(0, kSegmentHeaderBytes - 4)) || *magic != kMagic) {
-    // Nothing was written behind a header that was not durable.
-    const bool being_made = last && size <= kSegmentHeaderBytes;
-    if (!being_made) return DataLoss(name, 0, "this is not the header of a segment");
-    if (segments_.empty() && segment != 1) {
-      return DataLoss(name, 0, fmt::format("the segment with record {} is missing", segment - 1));
-    }
-    RETURN_IF_ERROR(disk_.Remove(name));
-    ++recovery_.removed_files;
-    // What was opened for reading alone is the last one now, and may be appended to.
-    if (!segments_.empty()) {
-      ASSIGN_OR_RETURN(file_, disk_.OpenFile(NameOf(segments_.back()), Disk::Open::kExisting));
-    }
-    return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string_view header, reading.window.At(0, kSegmentHeaderBytes));
+  const auto head = ParseSegmentHeader(header);
+  if (!head) {
+    return last ? RemoveUnbegun(&reading) : Damaged(name, 0, "this is not the header of a segment");
   }
-  if (*version != kVersion) {
+  if (head->version != kVersion) {
     return Error(
         absl::StatusCode::kFailedPrecondition,
-        fmt::format("read log \"{}\": its version is {}, not {}", name, *version, kVersion));
+        fmt::format("read log \"{}\": its version is {}, not {}", name, head->version, kVersion));
   }
-  if (*first_number != segment) {
-    return DataLoss(name, 12, fmt::format("its first record is {} by the header", *first_number));
+  if (head->first_number != segment) {
+    return Damaged(name, 12,
+                   fmt::format("its first record is {} by the header", head->first_number));
   }
+  reading.seed = head->crc;
+  reading.whole = kSegmentHeaderBytes;
+  RETURN_IF_ERROR(ReadGroups(&reading, replay));
+  if (reading.whole < size) {
+    if (!last) return Damaged(name, reading.whole, "damaged, and another segment follows");
+    RETURN_IF_ERROR(CheckTorn(&reading, reading.whole, reading.whole + 1));
+    RETURN_IF_ERROR(reading.file->Truncate(reading.whole));
+    recovery_.torn_bytes += size - reading.whole;
+  }
+  if (last) {
+    // Where an fdatasync failed, the kernel goes on to show what it could not write, and no later
+    // one tries again unless it is written again. That can be only what was written last: a group,
+    // and the segment's header if that is its first one.
+    const std::uint64_t from =
+        reading.last_group > kSegmentHeaderBytes ? reading.last_group : std::uint64_t{0};
+    ASSIGN_OR_RETURN(const std::string_view end, reading.window.At(from, reading.whole - from));
+    RETURN_IF_ERROR(reading.file->WriteAt(from, AsBytes(end)));
+  }
+  segments_.push_back({segment, reading.whole});
+  seed_ = head->crc;
+  salt_ = head->salt;
+  file_ = std::move(reading.file);
+  return absl::OkStatus();
+}
 
-  std::uint64_t offset = kSegmentHeaderBytes;
-  std::uint64_t last_group = 0;  // the header, while there is none
-  while (offset < size) {
-    ASSIGN_OR_RETURN(const std::string_view group_header, window.At(offset, kGroupHeaderBytes));
-    const auto group = ParseGroup(group_header, offset, *crc);
-    if (!group || group->bytes > size - offset - kGroupHeaderBytes) break;
+absl::Status AppendLog::ReadGroups(Reading* reading, const Replay& replay) {
+  const std::string& name = reading->name;
+  while (reading->whole < reading->size) {
+    const std::uint64_t offset = reading->whole;
+    ASSIGN_OR_RETURN(const std::string_view header, reading->window.At(offset, kGroupHeaderBytes));
+    const auto group = ParseGroup(header, offset, reading->seed);
+    if (!group || group->bytes > reading->size - offset - kGroupHeaderBytes) break;
     ASSIGN_OR_RETURN(const std::string_view payload,
-                     window.At(offset + kGroupHeaderBytes, group->bytes));
-    if (payload.size() != group->bytes || Crc32c(payload, *crc) != group->records_crc) break;
+                     reading->window.At(offset + kGroupHeaderBytes, group->bytes));
+    if (payload.size() != group->bytes || Crc32c(payload, reading->seed) != group->records_crc) {
+      break;
+    }
     // The checksums hold: what does not fit from here on was written so.
     if (group->first_number != next_number_ || group->records == 0) {
-      return DataLoss(name, offset,
-                      fmt::format("{} records from {} on, where {} comes next", group->records,
-                                  group->first_number, next_number_));
+      return Damaged(name, offset,
+                     fmt::format("{} records from {} on, where {} comes next", group->records,
+                                 group->first_number, next_number_));
     }
     BigEndianReader records(payload);
     for (std::uint32_t i = 0; i < group->records; ++i) {
@@ -211,38 +260,49 @@ absl::Status AppendLog::Read(std::uint64_t segment, bool last, const Replay& rep
       const auto length = records.U32();
       const auto type = records.U8();
       const auto content = type ? records.Bytes(*length) : std::nullopt;
-      if (!content) return DataLoss(name, record_offset, "a record is longer than its group");
-      RETURN_IF_ERROR(replay({next_number_, segment, *type, *content}));
+      if (!content) return Damaged(name, record_offset, "a record is longer than its group");
+      RETURN_IF_ERROR(replay({next_number_, reading->segment, *type, *content}));
       ++next_number_;
     }
-    if (!records.empty()) return DataLoss(name, offset, "a group is longer than its records");
-    last_group = offset;
-    offset += kGroupHeaderBytes + group->bytes;
+    if (!records.empty()) return Damaged(name, offset, "a group is longer than its records");
+    reading->last_group = offset;
+    reading->whole = offset + kGroupHeaderBytes + group->bytes;
   }
+  return absl::OkStatus();
+}
 
-  if (offset < size) {
-    if (!last) return DataLoss(name, offset, "damaged, and another segment follows");
-    for (std::uint64_t behind = offset + 1; behind + kGroupHeaderBytes <= size; ++behind) {
-      ASSIGN_OR_RETURN(const std::string_view bytes, window.At(behind, kGroupHeaderBytes));
-      if (ParseGroup(bytes, behind, *crc)) {
-        return DataLoss(name, offset,
-                        fmt::format("damaged, and what follows at {} is not", behind));
-      }
+absl::Status AppendLog::CheckTorn(Reading* reading, std::uint64_t damaged, std::uint64_t from) {
+  for (; from + kGroupHeaderBytes <= reading->size; ++from) {
+    ASSIGN_OR_RETURN(const std::string_view bytes, reading->window.At(from, kGroupHeaderBytes));
+    if (ParseGroup(bytes, from, reading->seed)) {
+      return Damaged(reading->name, damaged,
+                     fmt::format("damaged, and what follows at {} is not", from));
     }
-    RETURN_IF_ERROR(file->Truncate(offset));
-    recovery_.torn_bytes += size - offset;
   }
-  if (last) {
-    // Where an fdatasync failed, the kernel goes on to show what it could not write, and no later
-    // one tries again unless it is written again. That can be only what was written last.
-    ASSIGN_OR_RETURN(const std::string_view end, window.At(last_group, offset - last_group));
-    RETURN_IF_ERROR(file->WriteAt(last_group, AsBytes(end)));
+  return absl::OkStatus();
+}
+
+absl::Status AppendLog::RemoveUnbegun(Reading* reading) {
+  if (segments_.empty()) {
+    // Of a log's first segment the header was durable before anything was written behind it.
+    if (reading->size > kSegmentHeaderBytes) {
+      return Damaged(reading->name, 0, "this is not the header of a segment");
+    }
+    if (reading->segment != 1) {
+      return Damaged(reading->name, 0,
+                     fmt::format("the segment with record {} is missing", reading->segment - 1));
+    }
+  } else {
+    // The header that it was to have says by which checksums a second group would be known.
+    reading->seed = SeedOf(SegmentHeader(reading->segment, salt_));
+    RETURN_IF_ERROR(CheckTorn(reading, 0, kSegmentHeaderBytes + 1));
   }
-  segments_.push_back(segment);
-  seed_ = *crc;
-  salt_ = *salt;
-  file_bytes_ = offset;
-  file_ = std::move(file);
+  RETURN_IF_ERROR(disk_.Remove(reading->name));
+  ++recovery_.removed_files;
+  // What was opened for reading alone is the last one now, and may be appended to.
+  if (!segments_.empty()) {
+    ASSIGN_OR_RETURN(file_, disk_.OpenFile(NameOf(segments_.back().first), Disk::Open::kExisting));
+  }
   return absl::OkStatus();
 }
 
@@ -258,8 +318,14 @@ void AppendLog::Append(std::uint8_t type, std::initializer_list<std::string_view
 }
 
 bool AppendLog::StartsSegment() const {
-  return segments_.empty() || file_bytes_ == kSegmentHeaderBytes ||
-         file_bytes_ >= options_.segment_bytes;
+  return segments_.empty() || segments_.back().bytes == kSegmentHeaderBytes ||
+         segments_.back().bytes >= options_.segment_bytes;
+}
+
+std::uint64_t AppendLog::bytes() const {
+  std::uint64_t bytes = 0;
+  for (const Segment& segment : segments_) bytes += segment.bytes;
+  return bytes;
 }
 
 absl::Status AppendLog::Sync() {
@@ -269,38 +335,40 @@ absl::Status AppendLog::Sync() {
 
 absl::Status AppendLog::BeginSegment() {
   const std::uint64_t first_number = next_number_ - gathered_;
-  const std::string name = NameOf(first_number);
   const std::string header = SegmentHeader(first_number, salt_);
-  ASSIGN_OR_RETURN(file_, disk_.OpenFile(name, Disk::Open::kEmpty));
+  ASSIGN_OR_RETURN(file_, disk_.OpenFile(NameOf(first_number), Disk::Open::kEmpty));
   RETURN_IF_ERROR(file_->WriteAt(0, AsBytes(header)));
-  RETURN_IF_ERROR(file_->Sync(DiskFile::What::kContent));
-  RETURN_IF_ERROR(disk_.SyncFolder(folder_));
-  seed_ = Crc32c(std::string_view(header).substr(0, kSegmentHeaderBytes - 4));
-  file_bytes_ = kSegmentHeaderBytes;
-  segments_.push_back(first_number);
+  // The first one of a log: if its header were torn, nothing would say which groups are its own.
+  if (segments_.empty()) RETURN_IF_ERROR(file_->Sync(DiskFile::What::kContent));
+  named_ = false;
+  seed_ = SeedOf(header);
+  segments_.push_back({first_number, kSegmentHeaderBytes});
   return absl::OkStatus();
 }
 
 absl::Status AppendLog::WriteGroup() {
-  if (segments_.empty() ||
-      (file_bytes_ > kSegmentHeaderBytes && file_bytes_ >= options_.segment_bytes)) {
+  const std::uint64_t held = segments_.empty() ? 0 : segments_.back().bytes;
+  if (segments_.empty() || (held > kSegmentHeaderBytes && held >= options_.segment_bytes)) {
     RETURN_IF_ERROR(BeginSegment());
   }
+  Segment& segment = segments_.back();
   const std::string_view records = std::string_view(buffer_).substr(kGroupHeaderBytes);
   std::string header;
   AppendU32(&header, Crc32c(records, seed_));
   AppendU64(&header, records.size());
   AppendU64(&header, next_number_ - gathered_);
-  AppendU64(&header, file_bytes_);
+  AppendU64(&header, segment.bytes);
   AppendU32(&header, gathered_);
   std::string crc;
   AppendU32(&crc, Crc32c(header, seed_));
   buffer_.replace(0, crc.size(), crc);
   buffer_.replace(crc.size(), header.size(), header);
 
-  RETURN_IF_ERROR(file_->WriteAt(file_bytes_, AsBytes(buffer_)));
+  RETURN_IF_ERROR(file_->WriteAt(segment.bytes, AsBytes(buffer_)));
   RETURN_IF_ERROR(file_->Sync(DiskFile::What::kContent));
-  file_bytes_ += buffer_.size();
+  if (!named_) RETURN_IF_ERROR(disk_.SyncFolder(folder_));
+  named_ = true;
+  segment.bytes += buffer_.size();
   gathered_ = 0;
   buffer_.resize(kGroupHeaderBytes);
   if (buffer_.capacity() > kBufferKeptBytes) buffer_.shrink_to_fit();
@@ -309,8 +377,8 @@ absl::Status AppendLog::WriteGroup() {
 
 absl::Status AppendLog::RemoveBefore(std::uint64_t number) {
   CHECK(gathered_ == 0);
-  while (dead_.ok() && segments_.size() > 1 && segments_[1] <= number) {
-    dead_ = disk_.Remove(NameOf(segments_.front()));
+  while (dead_.ok() && segments_.size() > 1 && segments_[1].first <= number) {
+    dead_ = disk_.Remove(NameOf(segments_.front().first));
     if (dead_.ok()) dead_ = disk_.SyncFolder(folder_);
     segments_.erase(segments_.begin());
   }

@@ -38,10 +38,14 @@ namespace ds::fs {
 ///                    5     payload
 ///
 /// What a loss of power can do. A group is begun only when the one before it is durable, and a
-/// segment only when the one before it is. So all that a loss of power may damage is one group at
-/// the end, of which any pages may be there and any missing, or the segment header of a file that
-/// has nothing else. Hence the rule of Open(), for a group that is not whole and right:
-///   - in the last segment, with no header of a group behind it: never durable, cut off;
+/// segment only when the one before it is; the header of a segment becomes durable with its first
+/// group, by the same sync (that of a log's first segment, whose salt nothing else says, before
+/// it). So all that a loss of power may damage is one group at the end, of which any pages may be
+/// there and any missing, with the segment's header if it is the first one. Hence the rule of
+/// Open(), for a group that is not whole and right, and for a segment's header (with which goes its
+/// first group):
+///   - in the last segment, with no header of a group behind it: never durable, cut off (a file
+///     whose header it is: removed);
 ///   - with a header of a group anywhere behind it (each says where it stands): kDataLoss, for a
 ///     header is written only when all before it is durable;
 ///   - in an earlier segment: kDataLoss.
@@ -95,7 +99,9 @@ class AppendLog {
   /// Of the record that is appended next.
   std::uint64_t next_number() const { return next_number_; }
   /// Of the segment that the last group went to; 0: there is no segment.
-  std::uint64_t last_segment() const { return segments_.empty() ? 0 : segments_.back(); }
+  std::uint64_t last_segment() const { return segments_.empty() ? 0 : segments_.back().first; }
+  /// Of all segments, without the group that is being gathered.
+  std::uint64_t bytes() const;
   const Recovery& recovery() const { return recovery_; }
 
   /// Removes from the front the segments that have only records before `number`, but for the last
@@ -106,10 +112,23 @@ class AppendLog {
  private:
   AppendLog(Disk& disk, std::string folder, const Options& options);
 
+  struct Segment {
+    std::uint64_t first = 0;  ///< number of its first record
+    std::uint64_t bytes = 0;
+  };
+  /// Of a segment, by Open().
+  struct Reading;
+
   std::string NameOf(std::uint64_t segment) const;
   absl::Status Recover(const Replay& replay);
   /// Reads a segment, and cuts its torn end off if it is the last one.
   absl::Status Read(std::uint64_t segment, bool last, const Replay& replay);
+  /// All groups that are whole.
+  absl::Status ReadGroups(Reading* reading, const Replay& replay);
+  /// kDataLoss, if a group's header stands at `from` or behind: what is at `damaged` was durable.
+  static absl::Status CheckTorn(Reading* reading, std::uint64_t damaged, std::uint64_t from);
+  /// Of the last segment: its header is not right.
+  absl::Status RemoveUnbegun(Reading* reading);
   absl::Status BeginSegment();
   absl::Status WriteGroup();
 
@@ -119,10 +138,10 @@ class AppendLog {
   Recovery recovery_;
   absl::Status dead_;
 
-  std::vector<std::uint64_t> segments_;  // by the number of the first record, growing
-  std::unique_ptr<DiskFile> file_;       // the last segment
-  std::uint64_t file_bytes_ = 0;
-  std::uint32_t seed_ = 0;  // CRC of its segment header
+  std::vector<Segment> segments_;   // by the number of the first record, growing
+  std::unique_ptr<DiskFile> file_;  // the last segment
+  bool named_ = true;               // durably
+  std::uint32_t seed_ = 0;          // CRC of its segment header
   std::uint64_t salt_ = 0;
 
   std::string buffer_;  // room for the group's header, then its records

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/big_endian.h"
 #include "common/base/check.h"
 
 namespace ds::rpc {
@@ -21,19 +22,9 @@ std::string_view View(const std::array<std::byte, kSize>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), kSize};
 }
 
-void AppendBigEndian(std::string* out, std::uint64_t value) {
-  for (int shift = 56; shift >= 0; shift -= 8) out->push_back(static_cast<char>(value >> shift));
-}
-
-std::uint64_t ReadBigEndian(std::string_view bytes) {
-  std::uint64_t value = 0;
-  for (const char byte : bytes) value = value << 8U | static_cast<unsigned char>(byte);
-  return value;
-}
-
 /// So that no two lists of fields are the same bytes.
 void AppendField(std::string* out, std::string_view field) {
-  AppendBigEndian(out, field.size());
+  AppendU64(out, field.size());
   out->append(field);
 }
 
@@ -75,7 +66,7 @@ Tag CallTagOf(const Tag& key, const SessionId& session, std::uint64_t counter,
               std::string_view method) {
   std::string message;
   AppendField(&message, View(session));
-  AppendBigEndian(&message, counter);
+  AppendU64(&message, counter);
   AppendField(&message, method);
   return Hmac(View(key), "call", message);
 }
@@ -94,7 +85,7 @@ std::string Remembered(const std::string& cluster_id, const Nonce& client_nonce,
 
 std::string CallTag::Encode() const {
   std::string bytes(View(session));
-  AppendBigEndian(&bytes, counter);
+  AppendU64(&bytes, counter);
   bytes.append(View(tag));
   return bytes;
 }
@@ -103,7 +94,7 @@ std::optional<CallTag> CallTag::Decode(std::string_view bytes) {
   if (bytes.size() != kBytes) return std::nullopt;
   CallTag call;
   call.session = *ToArray<16>(bytes.substr(0, 16));
-  call.counter = ReadBigEndian(bytes.substr(16, 8));
+  call.counter = *BigEndianReader(bytes.substr(16, 8)).U64();
   call.tag = *ToArray<32>(bytes.substr(24));
   return call;
 }
@@ -151,7 +142,7 @@ ServerSessions::ServerSessions(std::string cluster_id, std::string key, Tag secr
 ServerNonce ServerSessions::Challenge(const Nonce& client_nonce, const Randomness& random,
                                       TimePoint now) const {
   std::string bytes(View(random));
-  AppendBigEndian(&bytes, static_cast<std::uint64_t>(now.time_since_epoch().count()));
+  AppendU64(&bytes, static_cast<std::uint64_t>(now.time_since_epoch().count()));
   const Tag tag = Hmac(View(secret_), "nonce", Remembered(cluster_id_, client_nonce, bytes));
   bytes.append(View(tag).substr(0, std::tuple_size_v<ServerNonce> - bytes.size()));
   return *ToArray<std::tuple_size_v<ServerNonce>>(bytes);
@@ -164,8 +155,8 @@ std::optional<Tag> ServerSessions::Prove(const Nonce& client_nonce, const Server
   const Tag ours =
       Hmac(View(secret_), "nonce", Remembered(cluster_id_, client_nonce, random_and_time));
   if (!Equal(View(ours).substr(0, tag.size()), tag)) return std::nullopt;
-  const TimePoint made{
-      Duration(static_cast<Duration::rep>(ReadBigEndian(random_and_time.substr(kRandomBytes))))};
+  const std::uint64_t made_at = *BigEndianReader(random_and_time.substr(kRandomBytes)).U64();
+  const TimePoint made{Duration(static_cast<Duration::rep>(made_at))};
   if (now - made > kNonceLife) return std::nullopt;
   const std::string transcript = Transcript(cluster_id_, client_nonce, server_nonce);
   if (!Equal(View(Hmac(key_, "client", transcript)), View(proof))) return std::nullopt;

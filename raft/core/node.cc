@@ -376,7 +376,9 @@ Node::Impl::Impl(NodeId id, const NodeOptions& options, Restored restored, Rng& 
       rng_(&rng),
       term_(restored.hard_state.term),
       vote_(restored.hard_state.vote),
-      log_(restored.snapshot.last, restored.snapshot.configuration, restored.entries),
+      // Nobody asks for a configuration before the snapshot: all up to it has been applied.
+      log_(restored.base.value_or(restored.snapshot.last), restored.snapshot.configuration,
+           restored.entries),
       snapshot_(std::move(restored.snapshot)),
       committed_(snapshot_.last.index),
       applied_(snapshot_.last.index),

@@ -62,7 +62,10 @@ struct NodeOptions {
 struct Restored {
   HardState hard_state;
   SnapshotMeta snapshot;
-  std::vector<EntryPtr> entries;  ///< those after the snapshot, without a gap
+  /// What `entries` follow, at or before the snapshot's last; none: that. Entries up to the
+  /// snapshot are for followers that are a little behind, who need not be sent the snapshot.
+  std::optional<LogPosition> base;
+  std::vector<EntryPtr> entries;  ///< without a gap, up to the snapshot's last at least
 };
 
 using ReadId = std::uint64_t;  ///< the embedder's
@@ -167,8 +170,7 @@ class Node {
  public:
   enum class Role { kFollower, kPreCandidate, kCandidate, kLeader };
 
-  /// REQUIRES: options.Validate().ok(), restored entries follow the snapshot without a gap. `rng`
-  /// outlives the node.
+  /// REQUIRES: options.Validate().ok(), `restored` is as it says. `rng` outlives the node.
   Node(NodeId id, const NodeOptions& options, Restored restored, Rng& rng);
   ~Node();
   Node(Node&&) noexcept;

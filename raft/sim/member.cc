@@ -113,6 +113,10 @@ void Member::Start() {
   node_ = std::make_unique<Node>(id_, cluster_.node_options, restored, rng_);
   applied_ = restored.snapshot.last;
   snapshot_ = applied_.index;
+  // The invariants' picture of a log begins at its snapshot.
+  std::erase_if(restored.entries, [&](const EntryPtr& entry) {
+    return entry->position.index <= restored.snapshot.last.index;
+  });
   cluster_.invariants.Started(Invariants::Of(*node_), restored);
   if (!Load(restored.snapshot)) return;
   Pump();
@@ -144,9 +148,7 @@ void Member::Kill() {
   if (state_ == State::kDown) return;
   // What it was just writing is there in part.
   disk_operations_left_ = disk_rng_.Below(4);
-  for (std::size_t i = 0; i < writing_; ++i) {
-    if (!store_->Write(writes_[i]).ok()) break;
-  }
+  WriteGathered().IgnoreError();
   disk_operations_left_ = 0;
   Die(false);
   disk_operations_left_.reset();
@@ -158,9 +160,7 @@ void Member::LosePower() {
   disk_.FailPowerAfter(disk_rng_.Bernoulli(0.5) ? 2 + 2 * disk_rng_.Below(3)
                                                 : 1 + disk_rng_.Below(6));
   if (writing_ > 0) {
-    for (std::size_t i = 0; i < writing_; ++i) {
-      if (!store_->Write(writes_[i]).ok()) break;
-    }
+    WriteGathered().IgnoreError();
   } else if (settled() && applied_.index > snapshot_ && disk_rng_.Bernoulli(0.5)) {
     const std::string bytes = machine_.Snapshot();
     if (std::optional<SnapshotMeta> meta = node_->SnapshotAt(applied_.index)) {
@@ -375,14 +375,19 @@ void Member::StartWrite() {
   cluster_.on_write(id_);
 }
 
+absl::Status Member::WriteGathered() {
+  std::vector<const Output*> gathered;
+  for (std::size_t i = 0; i < writing_; ++i) gathered.push_back(&writes_[i]);
+  return store_->Write(gathered);
+}
+
 void Member::FinishWrite() {
+  if (const absl::Status status = WriteGathered(); !status.ok()) {
+    DieOf(status);
+    return;
+  }
   std::uint64_t batch = 0;
   for (std::size_t i = 0; i < writing_; ++i) {
-    const absl::Status status = store_->Write(writes_[i]);
-    if (!status.ok()) {
-      DieOf(status);
-      return;
-    }
     batch = writes_[i].batch;
     cluster_.invariants.Wrote(id_, batch);
   }

@@ -137,6 +137,8 @@ class Member {
   void Apply(const EntryPtr& entry);
   void AnswerRead(const Output::Read& read);
   void StartWrite();
+  /// Gives the store what is in the write under way.
+  absl::Status WriteGathered();
   void FinishWrite();
   void PlanTimer();
   void MaybeCompact();

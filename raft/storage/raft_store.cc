@@ -11,6 +11,7 @@
 #include "common/base/mutex.h"
 #include "common/base/parse.h"
 #include "common/fs/append_log.h"
+#include "common/fs/damage.h"
 #include "raft/storage/record.h"
 
 namespace ds::raft {
@@ -43,7 +44,7 @@ std::optional<LogPosition> ParseSnapshotName(std::string_view name) {
 class TermRuns {
  public:
   /// The first position that is known, of an entry or of what comes before the first one.
-  LogIndex first() const { return runs_.front().index; }
+  LogPosition first() const { return runs_.front(); }
   LogPosition last() const { return last_; }
 
   void Restart(LogPosition position) {
@@ -57,7 +58,7 @@ class TermRuns {
     last_ = position;
   }
   bool Contains(LogPosition position) const {
-    if (position.index > last_.index || position.index < first()) return false;
+    if (position.index > last_.index || position.index < first().index) return false;
     auto after =
         std::upper_bound(runs_.begin(), runs_.end(), position.index,
                          [](LogIndex index, const LogPosition& run) { return index < run.index; });
@@ -83,7 +84,7 @@ class RaftStore::Impl {
 
   // Their errors are final; the store keeps them in `dead`.
   absl::Status Recover(const Options& options);
-  absl::Status Write(const Output& output);
+  absl::Status Write(std::span<const Output* const> outputs);
   absl::Status Adopt(const SnapshotWriter& writer);
   absl::Status Forget(LogIndex index);
 
@@ -97,6 +98,8 @@ class RaftStore::Impl {
   bool empty() const {
     return hard_state_ == HardState{} && terms_.last() == LogPosition{} && !snapshot();
   }
+
+  std::uint64_t log_bytes() const { return log_->bytes(); }
 
   absl::Status dead;
   Recovery recovery;
@@ -113,7 +116,13 @@ class RaftStore::Impl {
   }
   absl::Status Replay(const AppendLog::Record& record);
   absl::Status ChooseSnapshot();
+  /// Looks at all before anything is done.
+  absl::Status CheckEntries(std::span<const Output* const> outputs) const;
   absl::Status Receive(const Output::ReceivedPart& part);
+  /// Its file is durable under its name.
+  absl::StatusOr<std::shared_ptr<const SnapshotFile>> FinishReceived(const SnapshotMeta& install);
+  /// Into the group. Gives the largest index of what it has there.
+  LogIndex AppendRecords(const Output& output, LogIndex largest);
   /// Gives a finished file its name, durably. It counts when the log has its position.
   absl::StatusOr<std::shared_ptr<const SnapshotFile>> Name(const SnapshotWriter& writer);
   /// Makes it the one that ReadSnapshot() reads, in place of the one before.
@@ -209,21 +218,20 @@ absl::Status RaftStore::Impl::ChooseSnapshot() {
     if (!file->folder && position && !chosen && terms_.Contains(*position)) {
       ASSIGN_OR_RETURN(SnapshotFile snapshot, SnapshotFile::Open(disk_, Path(file->name)));
       if (snapshot.meta().last != *position) {
-        return Error(
-            absl::StatusCode::kDataLoss,
-            fmt::format("read snapshot \"{}\" at offset 24: it is of entry {} of term {}",
-                        snapshot.name(), snapshot.meta().last.index, snapshot.meta().last.term));
+        return fs::DataLoss("snapshot", snapshot.name(), 24,
+                            fmt::format("it is of entry {} of term {}", snapshot.meta().last.index,
+                                        snapshot.meta().last.term));
       }
       chosen = std::make_shared<const SnapshotFile>(std::move(snapshot));
     } else if (!file->folder && (position || file->name == kReceived || file->name == kOwn)) {
       unused.push_back(Path(file->name));
     }
   }
-  if (!chosen && terms_.first() != LogIndex(0)) {
+  if (!chosen && terms_.first().index != LogIndex(0)) {
     return Error(absl::StatusCode::kDataLoss,
                  fmt::format("open store \"{}\": the log begins after entry {}, and there is no "
                              "snapshot of it or of a later one",
-                             folder_, terms_.first()));
+                             folder_, terms_.first().index));
   }
   for (const std::string& name : unused) {
     RETURN_IF_ERROR(disk_.Remove(name));
@@ -233,61 +241,77 @@ absl::Status RaftStore::Impl::ChooseSnapshot() {
   RETURN_IF_ERROR(disk_.SyncFolder(folder_));
   if (!chosen) return absl::OkStatus();
   restored->snapshot = chosen->meta();
+  restored->base = terms_.first();
+  // An entry, where it has replaced one: of what came before that nothing is left.
   std::vector<EntryPtr>& entries = restored->entries;
-  const auto behind = std::find_if(entries.begin(), entries.end(), [&](const EntryPtr& entry) {
-    return entry->position.index > chosen->meta().last.index;
-  });
-  entries.erase(entries.begin(), behind);
+  if (!entries.empty() && entries.front()->position == terms_.first()) {
+    entries.erase(entries.begin());
+  }
   const MutexLock lock(mutex_);
   snapshot_ = std::move(chosen);
   return absl::OkStatus();
 }
 
-absl::Status RaftStore::Impl::Write(const Output& output) {
-  LogPosition last = output.install ? output.install->last : terms_.last();
-  for (const EntryPtr& entry : output.entries) {
-    const LogIndex index = entry->position.index;
-    const bool first = &entry == &output.entries.front();
-    CHECK(index > LogIndex(0) && (first ? index <= last.index + 1 : index == last.index + 1),
-          "entries leave no gap");
-    if (entry->data.size() > AppendLog::kPayloadBytesMax - kEntryHeadBytes) {
-      return InvalidArgument(
-          fmt::format("write entry {}: its {} bytes are too many", index, entry->data.size()));
+absl::Status RaftStore::Impl::CheckEntries(std::span<const Output* const> outputs) const {
+  LogPosition last = terms_.last();
+  for (const Output* output : outputs) {
+    if (output->install) last = output->install->last;
+    for (const EntryPtr& entry : output->entries) {
+      const LogIndex index = entry->position.index;
+      const bool first = &entry == &output->entries.front();
+      CHECK(index > LogIndex(0) && (first ? index <= last.index + 1 : index == last.index + 1),
+            "entries leave no gap");
+      if (entry->data.size() > AppendLog::kPayloadBytesMax - kEntryHeadBytes) {
+        return InvalidArgument(
+            fmt::format("write entry {}: its {} bytes are too many", index, entry->data.size()));
+      }
+      last = entry->position;
     }
-    last = entry->position;
   }
+  return absl::OkStatus();
+}
 
-  if (output.snapshot_part) RETURN_IF_ERROR(Receive(*output.snapshot_part));
-  std::shared_ptr<const SnapshotFile> installed;
-  if (output.install) {
-    if (!receiving_ || receiving_->meta() != *output.install) {
-      return InvalidArgument("install snapshot: it is not the one that was received");
+absl::Status RaftStore::Impl::Write(std::span<const Output* const> outputs) {
+  RETURN_IF_ERROR(CheckEntries(outputs));
+  // Snapshots first: the records that make them count may only be there when they are.
+  std::vector<std::shared_ptr<const SnapshotFile>> installed;
+  bool records = false;
+  for (const Output* output : outputs) {
+    if (output->snapshot_part) RETURN_IF_ERROR(Receive(*output->snapshot_part));
+    if (output->install) {
+      ASSIGN_OR_RETURN(auto file, FinishReceived(*output->install));
+      installed.push_back(std::move(file));
     }
-    RETURN_IF_ERROR(receiving_->Finish());
-    ASSIGN_OR_RETURN(installed, Name(*receiving_));
-    receiving_.reset();
+    records = records || output->hard_state || output->install || !output->entries.empty();
   }
-  if (!output.hard_state && !output.install && output.entries.empty()) return absl::OkStatus();
+  if (!records) return absl::OkStatus();
 
   BeginGroup();
+  LogIndex largest;
+  for (const Output* output : outputs) largest = AppendRecords(*output, largest);
+  RETURN_IF_ERROR(SyncLog(largest));
+  for (auto& file : installed) RETURN_IF_ERROR(Publish(std::move(file)));
+  return installed.empty() ? absl::OkStatus() : RemoveSegments();
+}
+
+LogIndex RaftStore::Impl::AppendRecords(const Output& output, LogIndex largest) {
   if (output.hard_state) {
     hard_state_ = *output.hard_state;
     log_->Append(static_cast<std::uint8_t>(RecordType::kHardState),
                  {AsView(EncodeHardState(hard_state_))});
   }
-  if (output.install) AppendRestart(output.install->last);
+  if (output.install) {
+    // Nothing in the group before it is an entry any more.
+    AppendRestart(output.install->last);
+    largest = output.install->last.index;
+  }
   for (const EntryPtr& entry : output.entries) {
     log_->Append(static_cast<std::uint8_t>(RecordType::kEntry),
                  {AsView(EncodeEntryHead(*entry)), entry->data});
     terms_.Append(entry->position);
+    largest = std::max(largest, entry->position.index);
   }
-  const bool has_index = output.install || !output.entries.empty();
-  RETURN_IF_ERROR(SyncLog(has_index ? last.index : LogIndex(0)));
-  if (installed) {
-    RETURN_IF_ERROR(Publish(std::move(installed)));
-    return RemoveSegments();
-  }
-  return absl::OkStatus();
+  return largest;
 }
 
 absl::Status RaftStore::Impl::Receive(const Output::ReceivedPart& part) {
@@ -299,7 +323,23 @@ absl::Status RaftStore::Impl::Receive(const Output::ReceivedPart& part) {
         fmt::format("receive snapshot of entry {}: the part at {} is not the one that comes next",
                     part.meta.last.index, part.offset));
   }
+  if (part.data.size() > part.meta.bytes - receiving_->written()) {
+    return InvalidArgument(fmt::format("receive snapshot of entry {}: {} bytes after {} of {}",
+                                       part.meta.last.index, part.data.size(),
+                                       receiving_->written(), part.meta.bytes));
+  }
   return receiving_->Append(part.data);
+}
+
+absl::StatusOr<std::shared_ptr<const SnapshotFile>> RaftStore::Impl::FinishReceived(
+    const SnapshotMeta& install) {
+  if (!receiving_ || receiving_->meta() != install || receiving_->written() != install.bytes) {
+    return InvalidArgument("install snapshot: it is not the one that was received");
+  }
+  RETURN_IF_ERROR(receiving_->Finish());
+  ASSIGN_OR_RETURN(auto file, Name(*receiving_));
+  receiving_.reset();
+  return file;
 }
 
 absl::StatusOr<std::shared_ptr<const SnapshotFile>> RaftStore::Impl::Name(
@@ -405,9 +445,14 @@ Restored RaftStore::TakeRestored() {
   return restored;
 }
 
-absl::Status RaftStore::Write(const Output& output) {
-  if (impl_->dead.ok()) impl_->dead = impl_->Write(output);
+absl::Status RaftStore::Write(std::span<const Output* const> outputs) {
+  if (impl_->dead.ok()) impl_->dead = impl_->Write(outputs);
   return impl_->dead;
+}
+
+absl::Status RaftStore::Write(const Output& output) {
+  const Output* const one = &output;
+  return Write(std::span(&one, 1));
 }
 
 absl::Status RaftStore::SaveSnapshot(const SnapshotMeta& meta, std::string_view bytes) {
@@ -435,6 +480,8 @@ absl::Status RaftStore::Forget(LogIndex index) {
   if (impl_->dead.ok()) impl_->dead = impl_->Forget(index);
   return impl_->dead;
 }
+
+std::uint64_t RaftStore::log_bytes() const { return impl_->log_bytes(); }
 
 std::optional<SnapshotMeta> RaftStore::snapshot() const {
   const auto newest = impl_->snapshot();

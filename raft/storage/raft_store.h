@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -43,16 +44,19 @@ class RaftStore {
   /// There is nothing in it: no hard state, no snapshot, no entry.
   bool empty() const;
   const Recovery& recovery() const;
-  /// What it held when it was opened. Once.
+  /// What it held when it was opened, with the entries before the snapshot that Forget() has not
+  /// removed yet: it removes whole segments, so there may be more than were asked to stay. Once.
   Restored TakeRestored();
 
-  /// Makes the durable part of `output` (hard state, snapshot part, install, entries) durable, all
-  /// of it or none; when it returns OK, Node::Persisted(output.batch) may be called. Without a
-  /// snapshot it is one write and one fdatasync; a new segment or an install needs some more.
+  /// Makes the durable parts of `outputs` (hard state, snapshot part, install, entries), in their
+  /// order, durable: all of them or none. When it returns OK, Node::Persisted() may be called with
+  /// the last one's batch. However many they are, without a snapshot it is one write and one
+  /// fdatasync; a new segment or an install needs some more.
   /// Parts of a snapshot are not durable before its install: a restart drops them. A part that is
   /// not the next of the snapshot being received, or an install of anything but what was received
   /// whole, is kInvalidArgument: the core sees to the order.
   /// REQUIRES: entries leave no gap.
+  absl::Status Write(std::span<const Output* const> outputs);
   absl::Status Write(const Output& output);
 
   /// Makes a snapshot durable that this member made itself (meta.bytes == bytes.size()). A new
@@ -60,13 +64,17 @@ class RaftStore {
   /// begin anew after it; one that is not newer than snapshot() does nothing.
   absl::Status SaveSnapshot(const SnapshotMeta& meta, std::string_view bytes);
   /// The same in two steps, so that a large one need not hold up the log: fill and Finish() the
-  /// writer on any thread, then give it to Adopt() on the store's. At most one at a time.
+  /// writer on any thread, then give it to Adopt() on the store's. At most one at a time. How many
+  /// bytes it comes to need not be known before: meta() of the finished writer says it.
   absl::StatusOr<std::unique_ptr<SnapshotWriter>> BeginSnapshot(const SnapshotMeta& meta);
   /// REQUIRES: finished.
   absl::Status Adopt(std::unique_ptr<SnapshotWriter> writer);
   /// Entries up to `index` are not needed any more: whole segments of such are removed.
   /// REQUIRES: index <= the snapshot's.
   absl::Status Forget(LogIndex index);
+  /// What the log takes on the disk; only Forget() and an install make it less, by whole segments.
+  /// Who compacts by size compares it with what it was after the last Forget().
+  std::uint64_t log_bytes() const;
 
   /// The newest durable snapshot; none in an empty store. Any thread.
   std::optional<SnapshotMeta> snapshot() const;

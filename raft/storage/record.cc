@@ -10,12 +10,6 @@
 namespace ds::raft {
 namespace {
 
-void PutU64(char* out, std::uint64_t value) {
-  for (int i = 7; i >= 0; --i, value >>= 8U) {
-    out[i] = static_cast<char>(static_cast<std::uint8_t>(value));
-  }
-}
-
 std::optional<LogPosition> TakePosition(BigEndianReader* reader) {
   const auto term = reader->U64();
   const auto index = reader->U64();

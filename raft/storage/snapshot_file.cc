@@ -9,6 +9,7 @@
 #include "common/base/big_endian.h"
 #include "common/base/check.h"
 #include "common/fs/crc32c.h"
+#include "common/fs/damage.h"
 
 namespace ds::raft {
 namespace {
@@ -23,9 +24,8 @@ constexpr std::size_t kCrcBytes = 4;
 /// More than any configuration that Validate() lets through.
 constexpr std::uint32_t kConfigurationBytesMax = 1U << 20U;
 
-absl::Status DataLoss(std::string_view name, std::uint64_t offset, std::string_view why) {
-  return Error(absl::StatusCode::kDataLoss,
-               fmt::format("read snapshot \"{}\" at offset {}: {}", name, offset, why));
+absl::Status Damaged(std::string_view name, std::uint64_t offset, std::string_view why) {
+  return fs::DataLoss("snapshot", name, offset, why);
 }
 
 absl::StatusOr<std::string> ReadBytes(DiskFile* file, std::uint64_t offset, std::uint64_t bytes) {
@@ -57,7 +57,7 @@ absl::StatusOr<SnapshotFile> SnapshotFile::Open(fs::Disk& disk, std::string name
   const auto term = reader.U64();
   const auto index = reader.U64();
   if (!index || *magic != kMagic || *configuration_bytes > kConfigurationBytesMax) {
-    return DataLoss(file_name, 0, "this is not the header of a snapshot");
+    return Damaged(file_name, 0, "this is not the header of a snapshot");
   }
   if (*version != kVersion) {
     return Error(absl::StatusCode::kFailedPrecondition,
@@ -69,11 +69,11 @@ absl::StatusOr<SnapshotFile> SnapshotFile::Open(fs::Disk& disk, std::string name
   const std::string_view configuration = std::string_view(rest).substr(0, *configuration_bytes);
   const auto crc = BigEndianReader(std::string_view(rest).substr(configuration.size())).U32();
   if (!crc || *crc != Crc32c(configuration, Crc32c(header))) {
-    return DataLoss(file_name, 0, "the header is damaged");
+    return Damaged(file_name, 0, "the header is damaged");
   }
   if (!configuration.empty()) {
     auto decoded = DecodeConfiguration(configuration);
-    if (!decoded.ok()) return DataLoss(file_name, kHeadBytes, ds::Message(decoded.status()));
+    if (!decoded.ok()) return Damaged(file_name, kHeadBytes, ds::Message(decoded.status()));
     snapshot.meta_.configuration = *std::move(decoded);
   }
   snapshot.meta_.last = {Term(*term), LogIndex(*index)};
@@ -82,7 +82,7 @@ absl::StatusOr<SnapshotFile> SnapshotFile::Open(fs::Disk& disk, std::string name
 
   const std::uint64_t table_bytes = BlocksOf(*bytes) * kCrcBytes;
   if (*bytes > size || size != snapshot.data_offset_ + *bytes + table_bytes + kCrcBytes) {
-    return DataLoss(file_name, size, "the file's size does not fit its header");
+    return Damaged(file_name, size, "the file's size does not fit its header");
   }
   const std::uint64_t table_offset = snapshot.data_offset_ + *bytes;
   ASSIGN_OR_RETURN(const std::string table,
@@ -92,7 +92,7 @@ absl::StatusOr<SnapshotFile> SnapshotFile::Open(fs::Disk& disk, std::string name
     snapshot.block_crcs_.push_back(crcs.U32().value_or(0));
   }
   if (crcs.U32() != Crc32c(std::string_view(table).substr(0, table_bytes))) {
-    return DataLoss(file_name, table_offset, "the checksums are damaged");
+    return Damaged(file_name, table_offset, "the checksums are damaged");
   }
   return snapshot;
 }
@@ -106,11 +106,11 @@ absl::StatusOr<std::string> SnapshotFile::ReadAt(std::uint64_t offset, std::uint
   ASSIGN_OR_RETURN(const std::unique_ptr<DiskFile> file,
                    disk_->OpenFile(name_, fs::Disk::Open::kToRead));
   ASSIGN_OR_RETURN(std::string bytes, ReadBytes(file.get(), data_offset_ + start, stop - start));
-  if (bytes.size() != stop - start) return DataLoss(name_, data_offset_ + start, "it ends here");
+  if (bytes.size() != stop - start) return Damaged(name_, data_offset_ + start, "it ends here");
   for (std::size_t at = 0; at < bytes.size(); at += kBlockBytes) {
     const auto block = static_cast<std::size_t>(first_block) + at / kBlockBytes;
     if (Crc32c(std::string_view(bytes).substr(at, kBlockBytes)) != block_crcs_[block]) {
-      return DataLoss(name_, data_offset_ + start + at, "this block is damaged");
+      return Damaged(name_, data_offset_ + start + at, "this block is damaged");
     }
   }
   bytes.resize(static_cast<std::size_t>(end - start));
@@ -126,28 +126,15 @@ absl::StatusOr<std::unique_ptr<SnapshotWriter>> SnapshotWriter::Create(fs::Disk&
     RETURN_IF_ERROR(meta.configuration.Validate());
     configuration = EncodeConfiguration(meta.configuration);
   }
-  std::string header(kMagic);
-  AppendU32(&header, kVersion);
-  AppendU32(&header, static_cast<std::uint32_t>(configuration.size()));
-  AppendU64(&header, meta.bytes);
-  AppendU64(&header, meta.last.term.value());
-  AppendU64(&header, meta.last.index.value());
-  header += configuration;
-  AppendU32(&header, Crc32c(header));
-
-  std::unique_ptr<SnapshotWriter> writer(new SnapshotWriter(std::move(name), meta));
+  std::unique_ptr<SnapshotWriter> writer(
+      new SnapshotWriter(std::move(name), meta, std::move(configuration)));
   ASSIGN_OR_RETURN(writer->file_, disk.OpenFile(writer->name_, fs::Disk::Open::kEmpty));
-  RETURN_IF_ERROR(writer->file_->WriteAt(0, std::as_bytes(std::span(header))));
-  writer->file_bytes_ = header.size();
+  writer->file_bytes_ = kHeadBytes + writer->configuration_.size() + kCrcBytes;
   return writer;
 }
 
 absl::Status SnapshotWriter::Append(std::string_view bytes) {
   CHECK(!finished_);
-  if (bytes.size() > meta_.bytes - written_) {
-    return InvalidArgument(fmt::format("write snapshot \"{}\": {} bytes after {} of {}", name_,
-                                       bytes.size(), written_, meta_.bytes));
-  }
   RETURN_IF_ERROR(file_->WriteAt(file_bytes_, std::as_bytes(std::span(bytes))));
   file_->StartWriteOut(file_bytes_, bytes.size());
   file_bytes_ += bytes.size();
@@ -167,13 +154,19 @@ absl::Status SnapshotWriter::Append(std::string_view bytes) {
 
 absl::Status SnapshotWriter::Finish() {
   CHECK(!finished_);
-  if (written_ != meta_.bytes) {
-    return InvalidArgument(fmt::format("write snapshot \"{}\": it ends after {} of {} bytes", name_,
-                                       written_, meta_.bytes));
-  }
   if (written_ % SnapshotFile::kBlockBytes != 0) AppendU32(&block_crcs_, block_crc_);
   AppendU32(&block_crcs_, Crc32c(block_crcs_));
   RETURN_IF_ERROR(file_->WriteAt(file_bytes_, std::as_bytes(std::span(block_crcs_))));
+  meta_.bytes = written_;
+  std::string header(kMagic);
+  AppendU32(&header, kVersion);
+  AppendU32(&header, static_cast<std::uint32_t>(configuration_.size()));
+  AppendU64(&header, meta_.bytes);
+  AppendU64(&header, meta_.last.term.value());
+  AppendU64(&header, meta_.last.index.value());
+  header += configuration_;
+  AppendU32(&header, Crc32c(header));
+  RETURN_IF_ERROR(file_->WriteAt(0, std::as_bytes(std::span(header))));
   RETURN_IF_ERROR(file_->Sync(DiskFile::What::kContent));
   finished_ = true;
   return absl::OkStatus();

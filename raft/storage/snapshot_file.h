@@ -36,31 +36,33 @@ class SnapshotFile {
   std::vector<std::uint32_t> block_crcs_;
 };
 
-/// Writes a snapshot under a name of its own, front to back. Used by one thread at a time. What is
-/// not finished is nothing: the file is there until somebody removes it.
+/// Writes a snapshot under a name of its own, front to back; how long it is need not be known
+/// before. Used by one thread at a time. What is not finished is nothing, and has no header: the
+/// file is there until somebody removes it.
 class SnapshotWriter {
  public:
-  /// Creates or empties the file. kInvalidArgument: a configuration that no reader would take.
+  /// Creates or empties the file; what meta.bytes is does not matter. kInvalidArgument: a
+  /// configuration that no reader would take.
   static absl::StatusOr<std::unique_ptr<SnapshotWriter>> Create(fs::Disk& disk, std::string name,
                                                                 const SnapshotMeta& meta);
 
   const std::string& name() const { return name_; }
+  /// Its `bytes` are those of Create() until Finish() makes them written().
   const SnapshotMeta& meta() const { return meta_; }
-  /// How many of meta().bytes are there.
   std::uint64_t written() const { return written_; }
   bool finished() const { return finished_; }
 
-  /// kInvalidArgument: that is more than meta().bytes.
   absl::Status Append(std::string_view bytes);
-  /// Makes the file durable, not its name. kInvalidArgument: bytes are missing.
+  /// Nothing comes any more. Makes the file durable, not its name.
   absl::Status Finish();
 
  private:
-  SnapshotWriter(std::string name, SnapshotMeta meta)
-      : name_(std::move(name)), meta_(std::move(meta)) {}
+  SnapshotWriter(std::string name, SnapshotMeta meta, std::string configuration)
+      : name_(std::move(name)), meta_(std::move(meta)), configuration_(std::move(configuration)) {}
 
   const std::string name_;
-  const SnapshotMeta meta_;
+  SnapshotMeta meta_;
+  const std::string configuration_;  // as it is written
   std::unique_ptr<fs::DiskFile> file_;
   std::uint64_t file_bytes_ = 0;
   std::uint64_t written_ = 0;

@@ -147,6 +147,55 @@ TEST_F(AppendLogTest, AGroupIsOneWriteAndOneSync) {
   EXPECT_EQ(operations.size(), 2U);
 }
 
+TEST_F(AppendLogTest, ANewSegmentIsSyncedWithItsFirstGroup) {
+  options_.segment_bytes = 1;
+  Open();
+  std::vector<std::string> operations;
+  disk_.fault = [&](const std::string& operation, const std::string&) {
+    operations.push_back(operation);
+    return absl::OkStatus();
+  };
+  Append({"a"});
+  EXPECT_THAT(operations, ElementsAre("create", "write", "sync", "write", "sync", "sync folder"));
+  operations.clear();
+  Append({"b"});
+  EXPECT_THAT(operations, ElementsAre("create", "write", "write", "sync", "sync folder"));
+}
+
+TEST_F(AppendLogTest, ASegmentThatIsTornWithItsFirstGroupIsRemoved) {
+  options_.segment_bytes = 1;
+  Open();
+  Append({"a"});
+  Append({std::string(1000, 'b'), "c"});
+  const std::string name = Segments().back();
+  const std::string good = Read(name);
+  options_.segment_bytes = 10'000;
+  Open();
+  Append({"d"});
+  const std::string two_groups = Read(name);
+  // Its first bytes are missing, with more of it or less.
+  for (std::size_t hole = 1; hole < good.size(); hole += 13) {
+    for (const std::size_t size : {hole, hole + 1, (hole + good.size()) / 2, good.size()}) {
+      std::string torn = good.substr(0, size);
+      for (std::size_t i = 0; i < std::min(hole, size); ++i) torn[i] = 0;
+      Put(name, torn);
+      ASSERT_THAT(Open(), ElementsAre("1:a")) << hole << " " << size;
+      ASSERT_EQ(log_->recovery().removed_files, 1U);
+      ASSERT_THAT(Segments(), ElementsAre(kFirst));
+      // With a second group behind, the first one was durable.
+      std::string damaged = two_groups;
+      for (std::size_t i = 0; i < std::min(hole, size); ++i) damaged[i] = 0;
+      Put(name, damaged);
+      const absl::Status status = TryOpen();
+      ASSERT_TRUE(absl::IsDataLoss(status)) << hole << " " << status;
+      ASSERT_THAT(Message(status), HasSubstr(name));
+      ASSERT_EQ(Read(name), damaged);
+    }
+  }
+  Put(name, two_groups);
+  EXPECT_EQ(Open().size(), 4U);
+}
+
 TEST_F(AppendLogTest, WhatWasNotSyncedIsNotThere) {
   Open();
   Append({"a"});

@@ -17,6 +17,12 @@ TEST(BigEndian, TheMostSignificantByteComesFirst) {
                                "\xf1\x02\x03\x04\x05\x06\x07\x08"));
 }
 
+TEST(BigEndian, ANumberIsPutInPlace) {
+  std::string bytes = "<12345678>";
+  PutU64(bytes.data() + 1, 0xf102030405060708);
+  EXPECT_EQ(bytes, "<\xf1\x02\x03\x04\x05\x06\x07\x08>");
+}
+
 TEST(BigEndian, WhatWasAppendedIsReadInItsOrder) {
   for (const std::uint64_t value :
        {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{0x80}, std::uint64_t{0xffffffff},

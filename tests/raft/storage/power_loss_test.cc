@@ -45,25 +45,49 @@ std::string SnapshotBytes(std::uint64_t index, std::uint64_t bytes) {
 Step Write(Output output) {
   return [output = std::move(output)](RaftStore* store) { return store->Write(output); };
 }
-Step Entries(std::uint64_t term, std::uint64_t first, std::uint64_t last, std::size_t bytes = 40) {
+/// With one sync.
+Step Group(std::vector<Output> outputs) {
+  return [outputs = std::move(outputs)](RaftStore* store) {
+    std::vector<const Output*> gathered;
+    for (const Output& output : outputs) gathered.push_back(&output);
+    return store->Write(gathered);
+  };
+}
+Output EntriesOutput(std::uint64_t term, std::uint64_t first, std::uint64_t last,
+                     std::size_t bytes = 40) {
   Output output;
   output.batch = 1;
   output.hard_state = HardState{Term(term), NodeId(term % 3)};
   for (std::uint64_t index = first; index <= last; ++index) {
     output.entries.push_back(MakeEntry(term, index, bytes));
   }
-  return Write(std::move(output));
+  return output;
+}
+Step Entries(std::uint64_t term, std::uint64_t first, std::uint64_t last, std::size_t bytes = 40) {
+  return Write(EntriesOutput(term, first, last, bytes));
 }
 Step Save(std::uint64_t term, std::uint64_t index, std::uint64_t bytes) {
   return [=](RaftStore* store) {
     return store->SaveSnapshot(MakeMeta(term, index, bytes), SnapshotBytes(index, bytes));
   };
 }
+/// One whose size nobody knew before.
+Step SaveInSteps(std::uint64_t term, std::uint64_t index, std::uint64_t bytes) {
+  return [=](RaftStore* store) -> absl::Status {
+    ASSIGN_OR_RETURN(auto writer, store->BeginSnapshot(MakeMeta(term, index, 0)));
+    const std::string all = SnapshotBytes(index, bytes);
+    for (std::size_t at = 0; at < all.size(); at += 30'000) {
+      RETURN_IF_ERROR(writer->Append(std::string_view(all).substr(at, 30'000)));
+    }
+    RETURN_IF_ERROR(writer->Finish());
+    return store->Adopt(std::move(writer));
+  };
+}
 Step Forget(std::uint64_t index) {
   return [=](RaftStore* store) { return store->Forget(LogIndex(index)); };
 }
-Step Part(const SnapshotMeta& meta, std::uint64_t offset, std::uint64_t bytes,
-          std::uint64_t entries_behind = 0) {
+Output PartOutput(const SnapshotMeta& meta, std::uint64_t offset, std::uint64_t bytes,
+                  std::uint64_t entries_behind = 0) {
   Output output;
   output.batch = 1;
   output.snapshot_part =
@@ -75,13 +99,19 @@ Step Part(const SnapshotMeta& meta, std::uint64_t offset, std::uint64_t bytes,
       output.entries.push_back(MakeEntry(meta.last.term.value(), meta.last.index.value() + i, 100));
     }
   }
-  return Write(std::move(output));
+  return output;
+}
+Step Part(const SnapshotMeta& meta, std::uint64_t offset, std::uint64_t bytes,
+          std::uint64_t entries_behind = 0) {
+  return Write(PartOutput(meta, offset, bytes, entries_behind));
 }
 
 /// All that a member does with its store.
 std::vector<Step> Script() {
   const SnapshotMeta first = MakeMeta(5, 40, 9'000);
   const SnapshotMeta second = MakeMeta(6, 43, 70'000);
+  const SnapshotMeta third = MakeMeta(8, 90, 3'000);
+  const SnapshotMeta fourth = MakeMeta(9, 95, 500);
   return {
       Save(0, 0, 0),
       Entries(1, 1, 1),
@@ -106,6 +136,20 @@ std::vector<Step> Script() {
       Entries(6, 46, 60, 300),
       Save(6, 50, 10),
       Forget(48),
+      // Outputs that have gathered: all of them or none.
+      Group({EntriesOutput(6, 61, 62), EntriesOutput(6, 63, 64, 1'500), EntriesOutput(6, 65, 65)}),
+      Group({EntriesOutput(6, 66, 70), EntriesOutput(7, 64, 66), EntriesOutput(7, 67, 67)}),
+      Group({EntriesOutput(7, 68, 70, 600), PartOutput(third, 0, 2'000)}),
+      Group({EntriesOutput(7, 71, 71), PartOutput(third, 2'000, 1'000, 2),
+             EntriesOutput(8, 92, 94)}),  // an install in the middle of a group
+      Group({EntriesOutput(8, 95, 99, 900), PartOutput(fourth, 0, 200)}),
+      Group({PartOutput(fourth, 200, 300), EntriesOutput(9, 96, 97)}),
+      // Two installs, the first of them soon of no use.
+      Group({PartOutput(MakeMeta(10, 120, 50), 0, 50, 1), EntriesOutput(10, 122, 130),
+             PartOutput(MakeMeta(11, 140, 60), 0, 60), EntriesOutput(11, 141, 142)}),
+      Entries(11, 143, 145, 900),
+      SaveInSteps(11, 144, 70'000),
+      Forget(144),
   };
 }
 
@@ -124,15 +168,28 @@ absl::StatusOr<std::string> Look(RaftStore* store) {
     }
     seen += fmt::format("{} bytes", bytes.size());
   }
-  LogIndex last = restored.snapshot.last.index;
+  const LogPosition base = restored.base.value_or(restored.snapshot.last);
+  if (base.index > restored.snapshot.last.index) return InvalidArgument("a gap before the entries");
+  LogIndex last = base.index;
+  Term term = base.term;
   for (const EntryPtr& entry : restored.entries) {
     if (entry->position.index != last + 1) return InvalidArgument("a gap between entries");
     last = entry->position.index;
     const EntryPtr expected =
         MakeEntry(entry->position.term.value(), last.value(), entry->data.size());
     if (*entry != *expected) return InvalidArgument("an entry's bytes are others");
+    if (entry->position.term < term) return InvalidArgument("terms that fall");
+    term = entry->position.term;
+    // How many of those before the snapshot are left is not promised.
+    if (last < restored.snapshot.last.index) continue;
+    if (last == restored.snapshot.last.index) {
+      if (entry->position != restored.snapshot.last) return InvalidArgument("not the snapshot's");
+      continue;
+    }
     seen += fmt::format(" {}.{}({})", entry->position.term, last, entry->data.size());
   }
+  if (last < restored.snapshot.last.index)
+    return InvalidArgument("entries end before the snapshot");
   return seen;
 }
 
