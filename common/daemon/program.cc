@@ -3,13 +3,12 @@
 #include <absl/strings/ascii.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-
-#include <stdlib.h>  // on_exit
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
