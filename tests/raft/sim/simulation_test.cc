@@ -30,7 +30,8 @@ TEST(SimulationTest, ASliceOfSeedsWithAllFaultsIsClean) {
   ASSERT_FALSE(result.finding) << "seed " << result.finding->seed << ": "
                                << result.finding->violation;
   EXPECT_EQ(result.runs, 60U);
-  EXPECT_THAT(Shortcomings(result, options.simulation), IsEmpty());
+  EXPECT_THAT(Shortcomings(result, options), IsEmpty());
+  EXPECT_GT(result.totals[Total::kRefusedByLimits], 0U);
   EXPECT_GE(result.totals[Total::kOperations], 60 * options.simulation.operations);
 }
 
