@@ -1052,7 +1052,7 @@ void Node::Impl::Compact(const SnapshotMeta& meta, LogIndex keep_after) {
 
 std::optional<SnapshotMeta> Node::Impl::SnapshotAt(LogIndex index) const {
   const std::optional<Term> term = log_.TermAt(index);
-  if (!term || index > applied_) return std::nullopt;
+  if (!term || index > applied_ || index < snapshot_.last.index) return std::nullopt;
   const bool forgets = Broken(PlantedBug::kSnapshotForgetsConfiguration);
   SnapshotMeta meta;
   meta.last = {*term, index};

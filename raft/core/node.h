@@ -226,8 +226,8 @@ class Node {
   void Compact(const SnapshotMeta& meta, LogIndex keep_after);
   /// Position and configuration of the snapshot of the state after `index`: of what the embedder's
   /// state machine has really applied. That may be less than applied(), which is what was given out
-  /// and jumps when a snapshot is to be installed. None: `index` is above applied() or before the
-  /// log's first entry here (that install is under way), or no configuration has been told of yet.
+  /// and jumps when a snapshot is to be installed. None: `index` is above applied() or before
+  /// snapshot() (that install is under way), or no configuration has been told of yet.
   std::optional<SnapshotMeta> SnapshotAt(LogIndex index) const;
   /// A follower is being sent the snapshot, and goes on to take parts of it. A newer one would make
   /// it begin anew, so that one who needs longer than the time between two compactions would never

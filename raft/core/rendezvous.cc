@@ -84,6 +84,12 @@ void Rendezvous::Step(const Hello& hello) {
       !options_.addresses.contains(hello.slot)) {
     return;
   }
+  // It is kept, and nobody honest says more.
+  const std::size_t slots = options_.addresses.size();
+  if (hello.heard.size() > slots || hello.view.size() > slots ||
+      hello.voters.size() > 2 * Configuration::kMembersMax) {
+    return;
+  }
   Hello::Heard& heard = heard_[hello.slot];
   if (heard.id != hello.id) heard = {hello.id, hello.time};
   heard.time = std::max(heard.time, hello.time);
@@ -149,7 +155,7 @@ void Rendezvous::Update(const Configuration& configuration, bool leader_known, b
 Rendezvous::Output Rendezvous::TakeOutput() { return std::exchange(output_, {}); }
 
 std::optional<ConfigurationChange> Rendezvous::Replacement(
-    const Configuration& configuration, const std::function<bool(NodeId)>& caught_up) const {
+    const Configuration& configuration, const std::set<NodeId>& caught_up) const {
   if (configuration.joint() || quiet()) return std::nullopt;
   for (const auto& [slot, peer] : peers_) {
     const NodeId newcomer = peer.latest.id;
@@ -175,7 +181,7 @@ std::optional<ConfigurationChange> Rendezvous::Replacement(
       change.remove = std::move(learners);
       return change;
     }
-    if (!caught_up(newcomer)) continue;
+    if (!caught_up.contains(newcomer)) continue;
     change.add_voters[newcomer] = context;
     change.remove = std::move(voters);
     change.remove.merge(learners);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -116,7 +115,7 @@ struct RendezvousOptions {
 /// than the own one are dropped.
 ///
 /// Pure, and a function of its inputs. One driver owns it. Not thread-safe. Its memory is bounded
-/// by the number of slots and the size of a configuration.
+/// by the number of slots and the size of a configuration; a hello that names more is dropped.
 class Rendezvous {
  public:
   /// Effects, in the order of the fields.
@@ -147,11 +146,11 @@ class Rendezvous {
   Output TakeOutput();
 
   /// For the leader: the next change that replaces a dead member by the process that lives in its
-  /// slot now, if there is one to be made. `caught_up` is asked of learners: is its match at least
-  /// what was committed when the learner was added? Calls may be repeated; what is under way or
-  /// refused is proposed again.
-  std::optional<ConfigurationChange> Replacement(
-      const Configuration& configuration, const std::function<bool(NodeId)>& caught_up) const;
+  /// slot now, if there is one to be made. `caught_up`: the learners whose match is at least what
+  /// was committed when they were added. Calls may be repeated; what is under way or refused is
+  /// proposed again.
+  std::optional<ConfigurationChange> Replacement(const Configuration& configuration,
+                                                 const std::set<NodeId>& caught_up) const;
 
   NodeId id() const { return id_; }
   Hello::State state() const { return state_; }

@@ -148,13 +148,22 @@ ExplorationResult ExploreSeeds(const ExplorationOptions& options,
 }
 
 std::vector<std::string> Shortcomings(const ExplorationResult& result,
-                                      const SimulationOptions& options) {
+                                      const ExplorationOptions& options) {
   std::vector<std::string> lines;
-  for (const Total total : Missing(result.totals, options.faults, options.nodes)) {
+  bool leases = false;
+  for (std::uint64_t n = 0; n < result.runs && !leases; ++n) {
+    leases = LeasesOf(options.first_seed + n) == Leases::kAll;
+  }
+  for (const Total total :
+       Missing(result.totals, options.simulation.faults, options.simulation.nodes, leases)) {
     lines.push_back(
         fmt::format("the total \"{}\" is zero: the simulation did not do what it was "
                     "to do",
                     Name(total)));
+  }
+  if (const std::uint64_t not_judged = result.totals[Total::kNotJudged]; not_judged > 0) {
+    lines.push_back(fmt::format("histories that were too long to be judged: {} of {}", not_judged,
+                                result.runs));
   }
   const std::uint64_t operations = result.totals[Total::kOperations];
   const std::uint64_t succeeded = result.totals[Total::kSucceeded];

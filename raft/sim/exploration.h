@@ -51,8 +51,8 @@ ExplorationResult ExploreSeeds(const ExplorationOptions& options,
                                const std::function<void(std::uint64_t)>& progress = nullptr);
 
 /// What is wrong with the totals of a whole exploration, one line each: what never happened though
-/// its fault was on, and too few operations that succeeded.
+/// its fault was on, histories that were not judged, and too few operations that succeeded.
 std::vector<std::string> Shortcomings(const ExplorationResult& result,
-                                      const SimulationOptions& options);
+                                      const ExplorationOptions& options);
 
 }  // namespace ds::raft

@@ -259,7 +259,7 @@ int RunExploration(const Options& options) {
   const double seconds = ToSeconds(std::chrono::steady_clock::now() - begin);
   // What a run that broke off did not come to is no shortcoming.
   const std::vector<std::string> shortcomings =
-      result.finding ? std::vector<std::string>() : Shortcomings(result, exploration.simulation);
+      result.finding ? std::vector<std::string>() : Shortcomings(result, exploration);
   const bool clean = !result.finding && shortcomings.empty();
   if (options.json) {
     json object = {{"runs", result.runs},
@@ -309,8 +309,9 @@ int main(int argc, char** argv) {
            "Runs Raft clusters in virtual time, each with the faults that its seed draws, and "
            "checks the invariants of the algorithm after every step and the clients' "
            "histories at the end. Exits with 0 when all is well; 1 when an invariant was "
-           "violated (also by a planted bug), a total is zero though its fault is on, or "
-           "fewer than half of the operations succeeded; 2 for a wrong command line."});
+           "violated (also by a planted bug), a total is zero though its fault is on, a "
+           "history was too long to be judged, or fewer than half of the operations "
+           "succeeded; 2 for a wrong command line."});
   Options options;
   AddFlags(&tool.flags(), &options);
   if (const auto code = tool.Parse(argc, argv)) return *code;

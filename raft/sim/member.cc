@@ -39,10 +39,11 @@ bool Writes(const Output& output) {
 
 }  // namespace
 
-Member::Member(Cluster& cluster, NodeId id, Configuration initial, std::int64_t drift_ppm,
-               std::uint64_t seed)
+Member::Member(Cluster& cluster, NodeId id, const NodeOptions& node_options, Configuration initial,
+               std::int64_t drift_ppm, std::uint64_t seed)
     : cluster_(cluster),
       id_(id),
+      node_options_(node_options),
       initial_(std::move(initial)),
       rng_(seed),
       disk_rng_(~seed),
@@ -110,7 +111,7 @@ void Member::Start() {
   state_ = State::kUp;
   cluster_.network.SetState(Number(id_), sim::NetworkFaults::NodeState::kUp);
   ticked_ = clock_.now();
-  node_ = std::make_unique<Node>(id_, cluster_.node_options, restored, rng_);
+  node_ = std::make_unique<Node>(id_, node_options_, restored, rng_);
   applied_ = restored.snapshot.last;
   snapshot_ = applied_.index;
   // The invariants' picture of a log begins at its snapshot.
@@ -466,8 +467,8 @@ void Member::AnswerRead(const Output::Read& read) {
                                           *read.index, applied_.index));
       return;
     }
-    const bool lease = asked->second.at_once && cluster_.node_options.lease_reads &&
-                       node_->role() == Node::Role::kLeader;
+    const bool lease =
+        asked->second.at_once && node_options_.lease_reads && node_->role() == Node::Role::kLeader;
     ++cluster_.totals[lease ? Total::kLeaseReads : Total::kIndexReads];
     answer.kind = Answer::Kind::kDone;
     answer.result.value = machine_.Get(asked->second.key);
@@ -540,6 +541,13 @@ void Member::ConnectionRefused(NodeId peer) {
   Do(peer.value(), [this, peer] { node_->ConnectionRefused(peer); });
 }
 
+void Member::Unreachable(NodeId peer) {
+  Do(peer.value(), [this, peer] {
+    if (node_->role() == Node::Role::kLeader) ++cluster_.totals[Total::kBrokenStreams];
+    node_->Unreachable(peer);
+  });
+}
+
 bool Member::Ask(std::uint64_t client, const sim::KvOp& op, AnswerTo answer) {
   if (state_ == State::kDown) return false;
   Do(kClients + client, [this, op, answer = std::move(answer)]() mutable {
@@ -547,6 +555,7 @@ bool Member::Ask(std::uint64_t client, const sim::KvOp& op, AnswerTo answer) {
       const ReadId id = next_read_++;
       const std::optional<Refused> refused = node_->Read(id);
       if (refused) {
+        CountLimit(*refused);
         answer({Answer::Kind::kRefused, {}, refused->leader});
         return;
       }
@@ -559,6 +568,7 @@ bool Member::Ask(std::uint64_t client, const sim::KvOp& op, AnswerTo answer) {
     }
     const ProposeResult result = node_->Propose(KvMachine::Encode(op));
     if (const auto* refused = std::get_if<Refused>(&result)) {
+      CountLimit(*refused);
       answer({Answer::Kind::kRefused, {}, refused->leader});
       return;
     }
@@ -566,6 +576,13 @@ bool Member::Ask(std::uint64_t client, const sim::KvOp& op, AnswerTo answer) {
     asked_[position.index] = {position.term, std::move(answer)};
   });
   return true;
+}
+
+void Member::CountLimit(const Refused& refused) {
+  if (refused.why == Refused::Why::kTooMuchUncommitted ||
+      refused.why == Refused::Why::kTooManyReads) {
+    ++cluster_.totals[Total::kRefusedByLimits];
+  }
 }
 
 ProposeResult Member::Change(const ConfigurationChange& change) {

@@ -44,7 +44,6 @@ struct Cluster {
   sim::Network<Message>& network;
   Invariants& invariants;
   Totals& totals;
-  NodeOptions node_options;
   std::uint64_t compact_every = 100;  ///< entries
   std::uint64_t compact_trailing = 20;
   /// Something worth a line in the trace.
@@ -63,9 +62,10 @@ class Member {
  public:
   enum class State { kDown, kUp, kPaused };
 
-  /// A machine that is off. `seed` of the node's timers and of what its disk loses.
-  Member(Cluster& cluster, NodeId id, Configuration initial, std::int64_t drift_ppm,
-         std::uint64_t seed);
+  /// A machine that is off. `node_options` hold for all its lives, since a promise of a lease must.
+  /// `seed` of the node's timers and of what its disk loses.
+  Member(Cluster& cluster, NodeId id, const NodeOptions& node_options, Configuration initial,
+         std::int64_t drift_ppm, std::uint64_t seed);
   ~Member();
 
   NodeId id() const { return id_; }
@@ -103,6 +103,8 @@ class Member {
 
   void Receive(NodeId from, Message message);
   void ConnectionRefused(NodeId peer);
+  /// A stream to the peer broke.
+  void Unreachable(NodeId peer);
   /// A get, put or compare-and-swap; `answer` is called at most once. False: nobody listens.
   bool Ask(std::uint64_t client, const sim::KvOp& op, AnswerTo answer);
   /// What an operator asks for. REQUIRES: up().
@@ -134,6 +136,7 @@ class Member {
   void Execute(Output output);
   void Send(const Envelope& envelope);
   void RunApplying();
+  void CountLimit(const Refused& refused);
   void Apply(const EntryPtr& entry);
   void AnswerRead(const Output::Read& read);
   void StartWrite();
@@ -153,6 +156,7 @@ class Member {
 
   Cluster& cluster_;
   const NodeId id_;
+  const NodeOptions node_options_;
   const Configuration initial_;
   Rng rng_;       ///< of the node
   Rng disk_rng_;  ///< of what befalls the disk

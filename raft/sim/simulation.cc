@@ -49,7 +49,7 @@ Duration LateAt(const SimulationOptions& options) { return options.length * 2 + 
 
 NodeOptions DrawNodeOptions(const SimulationOptions& options, std::uint64_t seed, Rng& rng) {
   NodeOptions node;
-  node.lease_reads = seed % 2 == 1;
+  node.lease_reads = LeasesOf(seed) != Leases::kNone;
   node.pre_vote = !rng.Bernoulli(0.2);
   // One entry a message makes long intervals between what a new leader has and what it has sent.
   constexpr std::array<std::uint64_t, 4> kAppendBytes = {1, 1, 200, 1 << 20};
@@ -59,6 +59,15 @@ NodeOptions DrawNodeOptions(const SimulationOptions& options, std::uint64_t seed
   node.snapshot_part_bytes = 16 + rng.Below(64);  // of some 50 to 100 bytes
   node.snapshot_bytes_per_tick = rng.Bernoulli(0.3) ? 1 + rng.Below(16) : 0;
   node.snapshot_retry_ticks = 100;
+  // From numbers of their own: the others stay what they were.
+  Rng more(seed ^ 0x11a17edULL);
+  if (!node.lease_reads && more.Bernoulli(0.2)) node.check_quorum = false;
+  if (more.Bernoulli(0.25)) {
+    // Entries have 16 bytes and more; four clients ask one thing at a time.
+    node.uncommitted_bytes_max = 20 + more.Below(40);
+    node.append_in_flight_bytes_max = 10 + more.Below(100);
+    node.reads_max = static_cast<std::uint32_t>(1 + more.Below(3));
+  }
   node.planted_bug = options.planted_bug;
   return node;
 }
@@ -70,7 +79,10 @@ class Simulation {
       : options_(options),
         print_(print),
         scheduler_(seed),
+        seed_(seed),
         rng_(seed ^ 0x5eed0f7e57a7e5ULL),
+        more_rng_(seed ^ 0x57ea35ULL),
+        node_options_(DrawNodeOptions(options, seed, rng_)),
         network_(
             scheduler_, static_cast<NodeNumber>(options.nodes), {},
             [this](NodeNumber from, NodeNumber to, Message message) {
@@ -86,7 +98,6 @@ class Simulation {
                  network_,
                  invariants_,
                  totals_,
-                 DrawNodeOptions(options, seed, rng_),
                  40 + rng_.Below(160),
                  rng_.Below(40),
                  [this](const std::string& line) { Trace(line); },
@@ -158,6 +169,10 @@ class Simulation {
   void Partition(const Fault& fault);
   void OneWay(const Fault& fault);
   void Refuse(const Fault& fault);
+  /// What runs from each of `a` to each of `b` and back is found to be broken.
+  void BreakStreams(const std::vector<NodeNumber>& a, const std::vector<NodeNumber>& b);
+  void BreakStreamsTo(const Member& member);
+  void NoticeBrokenStream(NodeNumber at, NodeNumber peer);
   void Crash(Member& member, bool power, Duration duration);
   void Heal();
 
@@ -187,7 +202,10 @@ class Simulation {
   const SimulationOptions& options_;
   const std::function<void(const std::string&)>& print_;
   sim::Scheduler scheduler_;
+  const std::uint64_t seed_;
   Rng rng_;
+  Rng more_rng_;  ///< whose leases, when streams break
+  const NodeOptions node_options_;
   sim::Network<Message> network_;
   Invariants invariants_;
   Totals totals_;
@@ -215,7 +233,11 @@ Member& Simulation::AddMember(const Configuration& initial) {
   if (id.value() >= network_.nodes()) network_.AddNode();
   // Within what lease reads are promised for.
   const auto drift = static_cast<std::int64_t>(rng_.Below(100'001)) - 50'000;
-  members_.push_back(std::make_unique<Member>(cluster_, id, initial, drift, rng_.Next()));
+  NodeOptions node_options = node_options_;
+  // No leader counts on those without; who has them keeps them for life.
+  if (LeasesOf(seed_) == Leases::kSome) node_options.lease_reads = more_rng_.Bernoulli(0.7);
+  members_.push_back(
+      std::make_unique<Member>(cluster_, id, node_options, initial, drift, rng_.Next()));
   return *members_.back();
 }
 
@@ -319,10 +341,37 @@ void Simulation::Crash(Member& member, bool power, Duration duration) {
     member.LosePower();
   } else {
     member.Kill();
+    // Its machine says so at once.
+    BreakStreamsTo(member);
   }
-  scheduler_.After(duration, [this, &member] {
-    if (!healed_) member.Start();
+  scheduler_.After(duration, [this, &member, power] {
+    if (healed_) return;
+    member.Start();
+    if (power) BreakStreamsTo(member);  // only now does it answer what the others send
   });
+}
+
+void Simulation::BreakStreams(const std::vector<NodeNumber>& a, const std::vector<NodeNumber>& b) {
+  for (const NodeNumber one : a) {
+    for (const NodeNumber other : b) {
+      if (one == other) continue;
+      NoticeBrokenStream(one, other);
+      NoticeBrokenStream(other, one);
+    }
+  }
+}
+
+void Simulation::BreakStreamsTo(const Member& member) {
+  for (const MemberPtr& other : members_) {
+    if (other.get() != &member) NoticeBrokenStream(Number(other->id()), Number(member.id()));
+  }
+}
+
+void Simulation::NoticeBrokenStream(NodeNumber at, NodeNumber peer) {
+  scheduler_.After(more_rng_.Between(Duration(microseconds(100)), Duration(milliseconds(2))),
+                   [this, at, peer] {
+                     if (!network_.IsCut(peer, at)) members_[at]->Unreachable(NodeId(peer));
+                   });
 }
 
 void Simulation::Partition(const Fault& fault) {
@@ -342,6 +391,7 @@ void Simulation::Partition(const Fault& fault) {
   After(fault, [this, a, b] {
     Trace("partition heals");
     network_.HealBoth(a, b);
+    BreakStreams(a, b);
   });
 }
 
@@ -371,6 +421,7 @@ void Simulation::OneWay(const Fault& fault) {
     } else {
       network_.Heal(others, one);
     }
+    BreakStreams(one, others);
   });
 }
 
@@ -631,6 +682,11 @@ void Simulation::RetireRemoved(const std::set<NodeId>& removed) {
 void Simulation::Heal() {
   Trace("everything heals");
   healed_ = true;
+  for (NodeNumber from = 0; from < network_.nodes(); ++from) {
+    for (NodeNumber to = 0; to < network_.nodes(); ++to) {
+      if (from != to && network_.IsCut(from, to)) BreakStreams({from}, {to});
+    }
+  }
   network_.HealAll();
   losses_.clear();
   duplications_.clear();
@@ -731,6 +787,11 @@ SimulationResult Simulation::Run() {
 }
 
 }  // namespace
+
+Leases LeasesOf(std::uint64_t seed) {
+  if (seed % 2 == 0) return Leases::kNone;
+  return seed % 8 == 5 ? Leases::kSome : Leases::kAll;
+}
 
 absl::Status SimulationOptions::Validate() const {
   if (nodes < 1 || nodes > 9) {

@@ -44,11 +44,14 @@ struct SimulationResult {
 /// The faults that the run of this seed meets.
 std::vector<Fault> FaultsOf(const SimulationOptions& options, std::uint64_t seed);
 
+/// Which members of the seed's cluster read by lease: none of an even seed, all of most odd ones.
+enum class Leases : std::uint8_t { kNone, kSome, kAll };
+Leases LeasesOf(std::uint64_t seed);
+
 /// One run: a cluster of Nodes on simulated disks, clocks and a network, clients with a history,
 /// and faults until the last sixth of the time. All invariants are checked after every step, the
 /// history at the end; the cluster must come back to work once it is left in peace, and all members
-/// to the same state. Odd seeds read by lease. `print` is given every line of the trace, messages
-/// included.
+/// to the same state. `print` is given every line of the trace, messages included.
 SimulationResult Simulate(const SimulationOptions& options, std::uint64_t seed,
                           const std::vector<Fault>& faults,
                           const std::function<void(const std::string&)>& print = nullptr);

@@ -37,6 +37,8 @@ constexpr std::array<std::string_view, kTotals> kNames = {
     "membership_changes",
     "transfers",
     "refused_connections",
+    "broken_streams",
+    "refused_by_limits",
     "forced_snapshots",
 };
 
@@ -72,6 +74,7 @@ const std::vector<Cause>& Causes() {
       {Total::kMembershipChanges, {FaultKind::kMembership}},
       {Total::kTransfers, {FaultKind::kTransfer}},
       {Total::kRefusedConnections, {FaultKind::kRefused}},
+      {Total::kBrokenStreams, {FaultKind::kPartition, FaultKind::kOneWay, FaultKind::kKill}, 2},
       {Total::kForcedSnapshots, {FaultKind::kSnapshot}},
   };
   return causes;
@@ -102,14 +105,16 @@ Totals& Totals::operator+=(const Totals& other) {
   return *this;
 }
 
-std::vector<Total> Missing(const Totals& totals, const FaultKinds& faults, std::uint64_t nodes) {
+std::vector<Total> Missing(const Totals& totals, const FaultKinds& faults, std::uint64_t nodes,
+                           bool leases) {
   // A change of the membership lets a cluster grow by one.
   const std::uint64_t members = nodes + (faults.contains(FaultKind::kMembership) ? 1 : 0);
   std::vector<Total> missing;
   for (const Total total : {Total::kOperations, Total::kSucceeded, Total::kElections, Total::kTerms,
-                            Total::kSnapshots, Total::kLeaseReads, Total::kIndexReads}) {
+                            Total::kSnapshots, Total::kIndexReads}) {
     if (totals[total] == 0) missing.push_back(total);
   }
+  if (leases && totals[Total::kLeaseReads] == 0) missing.push_back(Total::kLeaseReads);
   for (const Cause& cause : Causes()) {
     const bool on = std::any_of(cause.faults.begin(), cause.faults.end(), [&](FaultKind kind) {
       return faults.contains(kind) && (members >= 2 || !NeedsTwo(kind));

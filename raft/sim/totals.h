@@ -17,7 +17,7 @@ enum class Total : std::uint8_t {
   kSucceeded,   ///< of those: the client has the answer
   kUnknown,     ///< may have been executed
   kNotExecuted,
-  kNotJudged,  ///< histories that were too long for the checker
+  kNotJudged,  ///< histories that were too long for the checker: a failure
   kElections,  ///< leaders
   kTerms,
   kSplitVotes,  ///< candidates beyond the leaders
@@ -44,6 +44,8 @@ enum class Total : std::uint8_t {
   kMembershipChanges,   ///< that a leader took in
   kTransfers,           ///< that made another member leader
   kRefusedConnections,  ///< refusals by living members, heard by another
+  kBrokenStreams,       ///< to a follower, of which a leader was told
+  kRefusedByLimits,     ///< proposals and reads that a member did not take in
   kForcedSnapshots,
   kCount,
 };
@@ -67,6 +69,8 @@ class Totals {
 
 /// The totals that are zero though these faults should have caused some in clusters that begin with
 /// so many members: a simulation that does not do what it says proves nothing.
-std::vector<Total> Missing(const Totals& totals, const FaultKinds& faults, std::uint64_t nodes);
+/// `leases`: some of the clusters read by lease.
+std::vector<Total> Missing(const Totals& totals, const FaultKinds& faults, std::uint64_t nodes,
+                           bool leases);
 
 }  // namespace ds::raft

@@ -11,7 +11,7 @@
 namespace ds::raft {
 namespace {
 
-constexpr std::size_t kBreachesMax = 8;
+constexpr std::ptrdiff_t kBreachesMax = 8;       // of each rule
 constexpr std::uint64_t kForever = 1'000'000;    // no timer of a test is that long
 constexpr std::size_t kDeliveriesMax = 100'000;  // beyond, members talk without end
 
@@ -198,19 +198,21 @@ Group::Group(Options options) : options_(std::move(options)) {
 }
 
 Group::~Group() {
-  for (const std::string& breach : breaches_) ADD_FAILURE() << breach;
+  for (const Breach& breach : breaches_) ADD_FAILURE() << breach.what;
 }
 
 void Group::Trace(const std::string& line) const {
   if (options_.trace) options_.trace(line);
 }
 
-void Group::Breach(std::string what) {
+void Group::Broken(Rule rule, std::string what) {
   Trace("BREACH " + what);
-  if (breaches_.size() < kBreachesMax) breaches_.push_back(std::move(what));
+  const auto of_rule = std::count_if(breaches_.begin(), breaches_.end(),
+                                     [rule](const Breach& breach) { return breach.rule == rule; });
+  if (of_rule < kBreachesMax) breaches_.push_back({rule, std::move(what)});
 }
 
-std::vector<std::string> Group::TakeBreaches() { return std::exchange(breaches_, {}); }
+std::vector<Group::Breach> Group::TakeBreaches() { return std::exchange(breaches_, {}); }
 
 void Group::Start(std::uint64_t id) {
   Member& member = members_.at(id);
@@ -276,7 +278,7 @@ void Group::Campaign(std::uint64_t id) {
     if (ticks > kForever) break;
     Tick(id, std::max<std::uint64_t>(ticks, 1));
   }
-  if (begun() == before) Breach(fmt::format("{} does not campaign", id));
+  if (begun() == before) Broken(Rule::kProgress, fmt::format("{} does not campaign", id));
 }
 
 void Group::Elect(std::uint64_t id) {
@@ -290,7 +292,7 @@ void Group::Elect(std::uint64_t id) {
     Deliver();
     if (node(id).role() == Node::Role::kLeader) return;
   }
-  Breach(fmt::format("{} cannot be elected", id));
+  Broken(Rule::kProgress, fmt::format("{} cannot be elected", id));
 }
 
 ProposeResult Group::Propose(std::uint64_t id, std::string command) {
@@ -384,13 +386,14 @@ void Group::Execute(std::uint64_t id, Output output) {
   }
   if (output.batch != 0) {
     if (output.batch <= member.newest_batch) {
-      Breach(fmt::format("{} has batch {} after {}", id, output.batch, member.newest_batch));
+      Broken(Rule::kOwn,
+             fmt::format("{} has batch {} after {}", id, output.batch, member.newest_batch));
     }
     member.newest_batch = output.batch;
     if (member.led_to && member.led_to->term == member.node->term() && !output.entries.empty() &&
         output.entries.front()->position.index <= member.led_to->index) {
-      Breach(fmt::format("leader {} of term {} overwrites its entry {}", id, member.led_to->term,
-                         output.entries.front()->position.index));
+      Broken(Rule::kOwn, fmt::format("leader {} of term {} overwrites its entry {}", id,
+                                     member.led_to->term, output.entries.front()->position.index));
     }
     std::string what;
     if (output.hard_state) {
@@ -414,14 +417,15 @@ void Group::Execute(std::uint64_t id, Output output) {
                                 .entries = std::move(output.entries)});
   } else if (output.hard_state || output.snapshot_part || output.install ||
              !output.entries.empty()) {
-    Breach(fmt::format("{} has something to write, and no batch for it", id));
+    Broken(Rule::kOwn, fmt::format("{} has something to write, and no batch for it", id));
   }
   for (const EntryPtr& entry : output.committed) Apply(id, entry);
   for (const Output::Read& read : output.reads) {
     Trace(read.index ? fmt::format("{} answers read {} at {}", id, read.id, *read.index)
                      : fmt::format("{} fails read {}", id, read.id));
     if (read.index && read.index->value() > member.applied) {
-      Breach(fmt::format("{} answers read {} before it applied {}", id, read.id, *read.index));
+      Broken(Rule::kOwn,
+             fmt::format("{} answers read {} before it applied {}", id, read.id, *read.index));
     }
     member.reads.push_back(read);
   }
@@ -430,7 +434,7 @@ void Group::Execute(std::uint64_t id, Output output) {
 void Group::Send(std::uint64_t id, Envelope envelope) {
   Member& member = members_.at(id);
   if (envelope.to == NodeId(id)) {
-    Breach(fmt::format("{} sends to itself", id));
+    Broken(Rule::kOwn, fmt::format("{} sends to itself", id));
     return;
   }
   CheckPromise(id, envelope);
@@ -441,7 +445,7 @@ void Group::Send(std::uint64_t id, Envelope envelope) {
       return;
     }
     if (part->offset + part->length > member.disk.snapshot_bytes.size()) {
-      Breach(fmt::format("{} sends a part beyond its snapshot", id));
+      Broken(Rule::kOwn, fmt::format("{} sends a part beyond its snapshot", id));
       return;
     }
     part->data = member.disk.snapshot_bytes.substr(part->offset, part->length);
@@ -475,14 +479,14 @@ void Group::WriteFirst(std::uint64_t id) {
       member.received.clear();
     }
     if (member.receiving != part.meta || part.offset != member.received.size()) {
-      Breach(fmt::format("{} writes a part at {} after {} bytes", id, part.offset,
-                         member.received.size()));
+      Broken(Rule::kOwn, fmt::format("{} writes a part at {} after {} bytes", id, part.offset,
+                                     member.received.size()));
     }
     member.received += part.data;
   }
   if (write.install) {
     if (member.receiving != write.install || member.received.size() != write.install->bytes) {
-      Breach(fmt::format("{} installs a snapshot that it does not have", id));
+      Broken(Rule::kOwn, fmt::format("{} installs a snapshot that it does not have", id));
     }
     ++installs_;
     disk.snapshot = *write.install;
@@ -490,7 +494,7 @@ void Group::WriteFirst(std::uint64_t id) {
     member.receiving.reset();
     disk.entries.clear();
     if (disk.snapshot.last.index.value() < member.applied) {
-      Breach(fmt::format("{} installs a snapshot older than its state", id));
+      Broken(Rule::kOwn, fmt::format("{} installs a snapshot older than its state", id));
     }
     member.state = Split(disk.snapshot_bytes);
     member.applied = disk.snapshot.last.index.value();
@@ -501,7 +505,7 @@ void Group::WriteFirst(std::uint64_t id) {
     disk.entries.erase(disk.entries.lower_bound(first), disk.entries.end());
     if (!disk.entries.empty() ? disk.entries.rbegin()->first + 1 != first
                               : disk.snapshot.last.index.value() + 1 != first) {
-      Breach(fmt::format("{} writes entry {} behind a gap", id, first));
+      Broken(Rule::kOwn, fmt::format("{} writes entry {} behind a gap", id, first));
     }
     for (const EntryPtr& entry : write.entries) {
       disk.entries[entry->position.index.value()] = entry;
@@ -523,16 +527,16 @@ void Group::Apply(std::uint64_t id, const EntryPtr& entry) {
   const std::uint64_t index = entry->position.index.value();
   Trace(fmt::format("{} applies {}", id, Describe(*entry)));
   if (index != member.applied + 1) {
-    Breach(fmt::format("{} applies {} after {}", id, index, member.applied));
+    Broken(Rule::kOwn, fmt::format("{} applies {} after {}", id, index, member.applied));
   }
   if (DurableTermAt(member, index) != entry->position.term) {
-    Breach(fmt::format("{} applies {} before it is durable there", id, index));
+    Broken(Rule::kOwn, fmt::format("{} applies {} before it is durable there", id, index));
   }
   member.applied = index;
   const auto [other, first] = applied_.emplace(index, *entry);
   if (!first && !(other->second == *entry)) {
-    Breach(fmt::format("{} applies {} where another member applied {}", id, Describe(*entry),
-                       Describe(other->second)));
+    Broken(Rule::kAgreement, fmt::format("{} applies {} where another member applied {}", id,
+                                         Describe(*entry), Describe(other->second)));
   }
   if (entry->kind == Entry::Kind::kCommand) member.state.push_back(entry->data);
 }
@@ -548,17 +552,20 @@ std::optional<Term> Group::DurableTermAt(const Member& member, std::uint64_t ind
 void Group::CheckNewLeader(std::uint64_t id, Term term) {
   const auto [other, first] = leaders_.emplace(term.value(), id);
   if (!first && other->second != id) {
-    Breach(fmt::format("term {} has two leaders, {} and {}", term, other->second, id));
+    Broken(Rule::kAgreement,
+           fmt::format("term {} has two leaders, {} and {}", term, other->second, id));
   }
   const DiskState& disk = members_.at(id).disk;
   if (disk.hard_state != HardState{term, NodeId(id)}) {
-    Breach(fmt::format("{} leads term {} before its vote for itself is durable", id, term));
+    Broken(Rule::kOwn,
+           fmt::format("{} leads term {} before its vote for itself is durable", id, term));
   }
   for (const auto& [index, entry] : applied_) {
     if (index <= node(id).snapshot().index.value()) continue;
     const EntryPtr own = node(id).entry(LogIndex(index));
     if (own == nullptr || !(*own == entry)) {
-      Breach(fmt::format("leader {} of term {} lacks the committed entry {}", id, term, index));
+      Broken(Rule::kAgreement,
+             fmt::format("leader {} of term {} lacks the committed entry {}", id, term, index));
     }
   }
 }
@@ -569,13 +576,13 @@ void Group::CheckPromise(std::uint64_t id, const Envelope& envelope) {
   if (const auto* vote = std::get_if<VoteResponse>(&envelope.message.body);
       vote != nullptr && vote->granted && !vote->pre &&
       disk.hard_state != HardState{envelope.message.term, envelope.to}) {
-    Breach(fmt::format("{} votes for {} before that is durable", id, envelope.to));
+    Broken(Rule::kOwn, fmt::format("{} votes for {} before that is durable", id, envelope.to));
   }
   if (const auto* answer = std::get_if<AppendResponse>(&envelope.message.body);
       answer != nullptr && answer->accepted && answer->match.index > disk.snapshot.last.index &&
       !disk.entries.contains(answer->match.index.value())) {
-    Breach(
-        fmt::format("{} accepts entries to {} before they are durable", id, answer->match.index));
+    Broken(Rule::kOwn, fmt::format("{} accepts entries to {} before they are durable", id,
+                                   answer->match.index));
   }
 }
 
@@ -590,7 +597,8 @@ void Group::CheckLogs() {
         if (other == theirs.end()) continue;
         same = same || entry->second->position == other->second->position;
         if (same && !(*entry->second == *other->second)) {
-          Breach(fmt::format("logs of {} and {} differ at {} before an equal entry", a->first,
+          Broken(Rule::kAgreement,
+                 fmt::format("logs of {} and {} differ at {} before an equal entry", a->first,
                              b->first, entry->first));
           return;
         }
@@ -618,7 +626,7 @@ void Group::Deliver() {
   std::size_t delivered = 0;
   while (DeliverOne()) {
     if (++delivered > kDeliveriesMax) {
-      Breach("members talk without end");
+      Broken(Rule::kProgress, "members talk without end");
       under_way_.clear();
     }
   }

@@ -52,6 +52,16 @@ NodeOptions QuickOptions();
 /// group dies, unless TakeBreaches() was called. Single threaded.
 class Group {
  public:
+  enum class Rule {
+    kOwn,  ///< what a member does with its own disk, state and promises, whoever its peers are
+    kAgreement,  ///< of several members, and only while all of them are honest
+    kProgress,   ///< something that the test waits for does not come
+  };
+  struct Breach {
+    Rule rule = Rule::kOwn;
+    std::string what;
+  };
+
   /// What survives a crash.
   struct DiskState {
     HardState hard_state;
@@ -167,8 +177,8 @@ class Group {
   std::optional<std::uint64_t> Leader();
   /// Snapshots that members have received and installed.
   std::uint64_t installs() const { return installs_; }
-  /// Broken rules, one line each; they do not fail the test then.
-  std::vector<std::string> TakeBreaches();
+  /// The first few broken rules of each kind, one line each; they do not fail the test then.
+  std::vector<Breach> TakeBreaches();
 
  private:
   struct Write {
@@ -198,7 +208,7 @@ class Group {
   };
 
   void Trace(const std::string& line) const;
-  void Breach(std::string what);
+  void Broken(Rule rule, std::string what);
   void Start(std::uint64_t id);
   void Execute(std::uint64_t id, Output output);
   void Send(std::uint64_t id, Envelope envelope);
@@ -218,7 +228,7 @@ class Group {
   std::map<std::uint64_t, std::uint64_t> leaders_;  ///< of each term
   std::map<std::uint64_t, Entry> applied_;          ///< by any member, at each index
   std::uint64_t installs_ = 0;
-  std::vector<std::string> breaches_;
+  std::vector<Breach> breaches_;
 };
 
 /// The newest message of this kind that `from` has sent to `to`; takes all that are under way.

@@ -91,8 +91,12 @@ class Slots {
 
 const SlotView kFirst = {{Slot(0), NodeId(100)}, {Slot(1), NodeId(101)}, {Slot(2), NodeId(102)}};
 
-const auto kCaughtUp = [](NodeId /*id*/) { return true; };
-const auto kBehind = [](NodeId /*id*/) { return false; };
+const std::set<NodeId> kCaughtUp = [] {
+  std::set<NodeId> all;
+  for (std::uint64_t id = 0; id < 1000; ++id) all.insert(NodeId(id));
+  return all;
+}();
+const std::set<NodeId> kBehind;
 
 // --- Contexts and options ---
 
@@ -316,6 +320,31 @@ TEST(Rendezvous, HellosThatCannotBeTrueChangeNothing) {
   EXPECT_FALSE(slots[0].HasOutput());
   slots[0].Step(hello);
   EXPECT_EQ(slots[0].state(), State::kJoining);
+}
+
+TEST(Rendezvous, HellosThatNameMoreThanThereCanBeAreNotKept) {
+  Slots slots(3);
+  slots[1].Tick(100);
+  const Hello honest = slots.Take(1).at(0).second;
+  Hello heard = honest;
+  Hello view = honest;
+  for (std::uint64_t slot = 0; slot < 4; ++slot) {
+    heard.heard[Slot(slot)] = {NodeId(100 + slot), 1};
+    view.view[Slot(slot)] = NodeId(100 + slot);
+  }
+  Hello voters = honest;
+  for (std::uint64_t id = 0; id <= 2 * Configuration::kMembersMax; ++id) {
+    voters.voters.insert(NodeId(id));
+  }
+  const auto heard_of = [&] {
+    slots[0].Tick(100);
+    return slots.Take(0).at(0).second.heard.size();
+  };
+  for (const Hello& hello : {heard, view, voters}) slots[0].Step(hello);
+  EXPECT_EQ(heard_of(), 0U);
+  heard.heard.erase(Slot(3));
+  slots[0].Step(heard);
+  EXPECT_EQ(heard_of(), 1U) << "as many as there are slots are taken";
 }
 
 // --- Replacement ---
@@ -684,10 +713,11 @@ class RendezvousRun {
       }
     }
     if (!quorum) return;
-    const auto caught_up = [&](NodeId id) {
+    std::set<NodeId> caught_up;
+    for (const NodeId id : newest.learners) {
       const Process* process = process_of(id);
-      return process != nullptr && process->cluster == index;
-    };
+      if (process != nullptr && process->cluster == index) caught_up.insert(id);
+    }
     const auto change = leader->rendezvous->Replacement(newest, caught_up);
     if (!change) return;
     const auto next = Apply(newest, *change);

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "raft/sim/exploration.h"
 #include "raft/sim/totals.h"
@@ -16,6 +18,7 @@ namespace {
 using std::chrono::seconds;
 using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -70,15 +73,17 @@ TEST(DrawFaultsTest, OnlyWhatIsOnIsDrawnAndAllOfIt) {
 TEST(TotalsTest, ATotalThatIsZeroThoughItsFaultIsOnIsMissing) {
   Totals totals;
   for (std::size_t i = 0; i < kTotals; ++i) totals[static_cast<Total>(i)] = 1;
-  EXPECT_THAT(Missing(totals, *ParseFaultKinds("all"), 5), IsEmpty());
+  EXPECT_THAT(Missing(totals, *ParseFaultKinds("all"), 5, true), IsEmpty());
   totals[Total::kTornTails] = 0;
-  EXPECT_THAT(Missing(totals, *ParseFaultKinds("all"), 5), UnorderedElementsAre(Total::kTornTails));
-  EXPECT_THAT(Missing(totals, *ParseFaultKinds("loss"), 5), IsEmpty());
-  EXPECT_THAT(Missing(Totals(), {}, 5), Contains(Total::kElections));
-  EXPECT_THAT(Missing(Totals(), {FaultKind::kSnapshot}, 5),
+  EXPECT_THAT(Missing(totals, *ParseFaultKinds("all"), 5, true),
+              UnorderedElementsAre(Total::kTornTails));
+  EXPECT_THAT(Missing(totals, *ParseFaultKinds("loss"), 5, true), IsEmpty());
+  EXPECT_THAT(Missing(Totals(), {}, 5, true), Contains(Total::kElections));
+  EXPECT_THAT(Missing(Totals(), {FaultKind::kSnapshot}, 5, true),
               AllOf(Contains(Total::kForcedSnapshots), Not(Contains(Total::kSnapshotsInstalled))))
       << "nobody is left behind";
-  EXPECT_THAT(Missing(Totals(), {FaultKind::kMembership}, 5), Contains(Total::kSnapshotsInstalled));
+  EXPECT_THAT(Missing(Totals(), {FaultKind::kMembership}, 5, true),
+              Contains(Total::kSnapshotsInstalled));
 }
 
 TEST(TotalsTest, WhatTooFewMembersCannotHaveIsNotMissing) {
@@ -86,7 +91,7 @@ TEST(TotalsTest, WhatTooFewMembersCannotHaveIsNotMissing) {
   FaultKinds static_members = all;
   static_members.erase(FaultKind::kMembership);
   const auto missing = [](const FaultKinds& faults, std::uint64_t nodes) {
-    return Missing(Totals(), faults, nodes);
+    return Missing(Totals(), faults, nodes, true);
   };
   EXPECT_THAT(missing(static_members, 1),
               AllOf(Contains(Total::kKills), Contains(Total::kUnknown), Contains(Total::kTornTails),
@@ -105,15 +110,48 @@ TEST(TotalsTest, WhatTooFewMembersCannotHaveIsNotMissing) {
   EXPECT_THAT(missing(all, 2), Contains(Total::kTruncations));
 }
 
-TEST(TotalsTest, FewerThanHalfOfTheOperationsIsAShortcoming) {
+/// As if seeds without faults had run.
+ExplorationResult Tens(std::uint64_t runs, ExplorationOptions* options) {
   ExplorationResult result;
+  result.runs = runs;
   for (std::size_t i = 0; i < kTotals; ++i) result.totals[static_cast<Total>(i)] = 10;
+  result.totals[Total::kNotJudged] = 0;
+  options->simulation.faults = {};
+  return result;
+}
+
+TEST(TotalsTest, FewerThanHalfOfTheOperationsIsAShortcoming) {
+  ExplorationOptions options;
+  ExplorationResult result = Tens(1, &options);
   result.totals[Total::kSucceeded] = 5;
-  SimulationOptions no_faults;
-  no_faults.faults = {};
-  EXPECT_THAT(Shortcomings(result, no_faults), IsEmpty());
+  EXPECT_THAT(Shortcomings(result, options), IsEmpty());
   result.totals[Total::kSucceeded] = 4;
-  EXPECT_THAT(Shortcomings(result, no_faults), Contains(HasSubstr("fewer than half")));
+  EXPECT_THAT(Shortcomings(result, options), Contains(HasSubstr("fewer than half")));
+}
+
+TEST(TotalsTest, AHistoryThatIsNotJudgedIsAShortcoming) {
+  ExplorationOptions options;
+  ExplorationResult result = Tens(7, &options);
+  EXPECT_THAT(Shortcomings(result, options), IsEmpty());
+  result.totals[Total::kNotJudged] = 3;
+  EXPECT_THAT(Shortcomings(result, options),
+              ElementsAre("histories that were too long to be judged: 3 of 7"));
+}
+
+TEST(TotalsTest, LeaseReadsAreMissedOnlyWhereAllMembersOfAClusterHaveThem) {
+  ASSERT_EQ(LeasesOf(2), Leases::kNone);
+  ASSERT_EQ(LeasesOf(3), Leases::kAll);
+  ASSERT_EQ(LeasesOf(5), Leases::kSome);
+  ExplorationOptions options;
+  const std::vector<std::tuple<std::uint64_t, std::uint64_t, bool>> explorations = {
+      {2, 1, false}, {2, 2, true}, {3, 1, true}, {4, 3, false}, {4, 4, true}};
+  for (const auto& [first, runs, missed] : explorations) {
+    options.first_seed = first;
+    ExplorationResult result = Tens(runs, &options);
+    EXPECT_THAT(Shortcomings(result, options), IsEmpty());
+    result.totals[Total::kLeaseReads] = 0;
+    EXPECT_EQ(Shortcomings(result, options).empty(), !missed) << first << ", " << runs;
+  }
 }
 
 }  // namespace

@@ -69,6 +69,13 @@ TEST(RaftSimTest, ATotalThatIsZeroThoughItsFaultIsOnFailsTheRun) {
   EXPECT_THAT(result.out, HasSubstr("\"torn_tails\" is zero"));
 }
 
+TEST(RaftSimTest, ASeedAloneIsNotAskedForWhatItsClusterDoesNot) {
+  for (const char* seed : {"2", "3", "5"}) {  // without leases, with, and some members with
+    const ToolResult result = RaftSim({"--seeds", "1", "--first-seed", seed, "--faults", "none"});
+    EXPECT_EQ(result.exit_code, 0) << result.out;
+  }
+}
+
 TEST(RaftSimTest, APlantedBugIsFoundAndReplays) {
   const ToolResult found = RaftSim({"--seeds", "20", "--planted", "ack-before-durable", "--json"});
   EXPECT_EQ(found.exit_code, 1);
