@@ -139,7 +139,7 @@ TEST(ReductionTest, EndsWhenItsStepsAreSpentAndSaysSo) {
 }
 
 TEST(ReductionTest, AHistoryIsRefutedAtTheSamePlaceWhenTheRunEndsThere) {
-  ExplorationOptions options = Seeds(270, 3);
+  ExplorationOptions options = Seeds(386, 3);
   options.simulation.planted_bug = PlantedBug::kLeaseAfterPause;
   const ExplorationResult result = ExploreSeeds(options);
   ASSERT_TRUE(result.finding);
