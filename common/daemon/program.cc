@@ -76,16 +76,23 @@ void PrintError(const std::string& program, const std::string& message) {
   std::fprintf(stderr, "%s: %s\n", program.c_str(), OneLine(message).c_str());
 }
 
+absl::Status FlushOutput() {
+  const std::string what = "write to standard output";
+  if (std::fflush(stdout) != 0) return ErrnoError(what, errno);
+  // The library has dropped what it could not write earlier, and why.
+  if (std::ferror(stdout) != 0)
+    return Error(absl::StatusCode::kDataLoss, what + ": not all of it was taken");
+  return absl::OkStatus();
+}
+
 void FailIfOutputIsLost(const std::string& program) {
   static std::string name;
   if (std::exchange(name, program).empty()) {
     CHECK(::on_exit(
               [](int code, void* /*unused*/) {
-                const bool flushed = std::fflush(stdout) == 0;
-                if (code != kExitSuccess || (flushed && std::ferror(stdout) == 0)) return;
-                const std::string what = "write to standard output";
-                PrintError(name, flushed ? what + ": not all of it was taken"
-                                         : Message(ErrnoError(what, errno)));
+                const absl::Status output = FlushOutput();
+                if (code != kExitSuccess || output.ok()) return;
+                PrintError(name, Message(output));
                 ::_exit(kExitFailure);
               },
               nullptr) == 0);

@@ -40,6 +40,9 @@ std::optional<int> ParseFlagsAndWords(CLI::App& flags, const std::string& progra
 /// Prints "<program>: <message>" as one line on stderr.
 void PrintError(const std::string& program, const std::string& message);
 
+/// Whether everything that was printed on stdout has been taken; writes what is buffered.
+absl::Status FlushOutput();
+
 /// From now on a program that would exit with 0 exits with 1, and says so, if something that it
 /// printed could not be written to stdout.
 void FailIfOutputIsLost(const std::string& program);

@@ -70,7 +70,7 @@ class Repl::Pipe : public Source {
 
   Input Next() override {
     // Nobody gets the answers: no reason to ask on.
-    if (std::fflush(stdout) != 0) return {Kind::kEnd};
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) return {Kind::kEnd};
     bool too_long = false;
     std::size_t searched = 0;
     for (;;) {

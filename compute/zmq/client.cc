@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -82,11 +81,12 @@ class Client {
   absl::StatusOr<std::string> Ask(const std::string& line) {
     if (classic_) {
       return classic_->Ask(line, [&](const std::string& text) {
-        if (options_.command.empty() || !IsErrorAbout(line, text)) Print(text);
+        const bool error = IsErrorAbout(line, text);
+        if (options_.command.empty() || !error) Print(text, error);
       });
     }
     auto answer = reliable_->Ask(line);
-    if (answer.ok()) Print(*answer);
+    if (answer.ok()) Print(*answer, IsErrorAbout(line, *answer));
     return answer;
   }
 
@@ -112,7 +112,11 @@ class Client {
         continue;
       }
       if (input.line.empty()) {
-        if (classic_) classic_->ReadArrived([&](const std::string& text) { Print(text); });
+        if (classic_) {
+          // To which line is not known.
+          classic_->ReadArrived(
+              [&](const std::string& text) { Print(text, text.starts_with("error: ")); });
+        }
         continue;
       }
       const auto answer = Ask(input.line);
@@ -127,10 +131,9 @@ class Client {
     return all_well || repl.interactive();
   }
 
-  void Print(const std::string& text) const {
+  void Print(const std::string& text, bool error) const {
     if (options_.json) {
-      const nlohmann::ordered_json json = {{"answer", Shown(text)},
-                                           {"error", text.starts_with("error: ")}};
+      const nlohmann::ordered_json json = {{"answer", Shown(text)}, {"error", error}};
       std::printf("%s\n", json.dump().c_str());
     } else {
       std::printf("%s\n", Shown(text).c_str());
@@ -153,9 +156,8 @@ int RunClient(const ClientOptions& options, daemon::Tool* tool) {
     std::fflush(stdout);
     return tool->InterruptedExitCode();
   }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    return tool->Fail(ErrnoError("write to standard output", errno));
-  }
+  // Also where the exit code is 1 anyway: an answer that was an error may be what is lost.
+  if (const absl::Status output = daemon::FlushOutput(); !output.ok()) return tool->Fail(output);
   if (run.ok()) return *run ? daemon::kExitSuccess : daemon::kExitFailure;
   if (options.Validate().ok() && run.status().code() == absl::StatusCode::kInvalidArgument) {
     daemon::PrintError(kProgram, Shown(Message(run.status())));  // the work failed, not the usage

@@ -367,6 +367,7 @@ class Node::Impl {
   std::uint64_t reads_waiting_ = 0;  // all of this member and those forwarded to it
   std::uint64_t read_batch_;
 
+  std::map<NodeId, std::string> departed_;  // peers of the leader that this one was; contexts
   Output output_;
 };
 
@@ -409,6 +410,7 @@ std::optional<NodeId> Node::Impl::leader() const {
 void Node::Impl::LeaveRole() {
   if (FollowerRole* follower = AsFollower()) FailForwarded(*follower);
   if (LeaderRole* leader = AsLeader()) {
+    departed_ = std::move(leader->contexts);  // it may have said a last word to them
     reads_waiting_ -= leader->forwarded.size();
     for (const ReadRound& round : leader->read_rounds) {
       for (const ReadId read : round.own) FailRead(read);
@@ -463,6 +465,7 @@ void Node::Impl::BecomeLeader() {
   Note(Event::Kind::kVotesReceived);
   LeaveRole();
   LeaderRole& leader = role_.emplace<LeaderRole>();
+  departed_.clear();
   Note(Event::Kind::kLeader);
   leader.counted = std::max(Deliverable(), log_.base().index);
   for (LogIndex index = leader.counted + 1; index <= log_.last().index; ++index) {
@@ -1044,9 +1047,10 @@ void Node::Impl::Compact(const SnapshotMeta& meta, LogIndex keep_after) {
   CHECK(keep_after <= meta.last.index && meta.last.index <= applied_);
   // One that was installed meanwhile is newer, or the same and other bytes. Without a configuration
   // it would be no use to anybody.
-  if (meta.last.index <= snapshot_.last.index || meta.configuration.voters.empty()) return;
-  snapshot_ = meta;
+  if (meta.last.index < snapshot_.last.index || meta.configuration.voters.empty()) return;
   log_.Compact(keep_after);
+  if (meta.last.index == snapshot_.last.index) return;
+  snapshot_ = meta;
   if (LeaderRole* leader = AsLeader()) leader->must_replicate = true;
 }
 
@@ -1436,6 +1440,9 @@ void Node::Impl::StartReads(LeaderRole& leader) {
                   .own = std::exchange(new_reads_, {}),
                   .forwarded = std::exchange(leader.forwarded, {})};
   if (HasLease() || Broken(PlantedBug::kReadWithoutRound)) {
+    // The lease is as good for those that came before.
+    for (ReadRound& round : leader.read_rounds) Confirm(std::move(round));
+    leader.read_rounds.clear();
     Confirm(std::move(reads));
     return;
   }
@@ -1695,6 +1702,7 @@ std::map<NodeId, std::string> Node::Impl::Peers() const {
   if (const LeaderRole* leader = AsLeader()) {
     peers.insert(leader->contexts.begin(), leader->contexts.end());
   }
+  peers.insert(departed_.begin(), departed_.end());
   peers.erase(id_);
   return peers;
 }

@@ -32,8 +32,9 @@ struct NodeOptions {
   double clock_drift = 0.1;  ///< each clock's speed is within 1 ± this of true time
 
   /// A leader whose disk has finished nothing for so long, while others have committed what it has
-  /// not, gives leadership up: it could answer nobody. 0: never.
-  std::uint32_t disk_stall_max_ticks = 600;
+  /// not, gives leadership up: it could answer nobody. Longer than one write of a disk that works
+  /// ever takes: where all are as slow as that, nobody would lead for long. 0: never.
+  std::uint32_t disk_stall_max_ticks = 3000;
 
   /// Data in one AppendRequest, of at most 65536 entries. One entry may be larger alone: a command
   /// of proposal_bytes_max, or a configuration (some 270 KB). The largest other message is a
@@ -71,8 +72,9 @@ struct Restored {
 using ReadId = std::uint64_t;  ///< the embedder's
 
 struct Envelope {
-  /// One of Node::Peers(), or who asked what this answers: a candidate or a leader that is in no
-  /// configuration here yet. Answers go back on the asker's stream.
+  /// One of Node::Peers() when it was made, the leader, or who asked what this answers: a candidate
+  /// or a leader may be in no configuration here yet. Answers go back on the asker's stream. What
+  /// has no address any more may be dropped.
   NodeId to;
   Message message;
   /// To be sent only when this batch, and all before it, are durable; 0: at once, also while
@@ -221,7 +223,7 @@ class Node {
 
   /// The embedder has a durable snapshot of the state after `meta.last`, which has been applied:
   /// entries up to `keep_after` are forgotten. Followers that need them are sent the snapshot. Does
-  /// nothing if `meta` is not newer than snapshot(), or has no voters. The embedder puts it off
+  /// nothing if `meta` is older than snapshot(), or has no voters. The embedder puts it off
   /// while SnapshotInTransfer(). REQUIRES: keep_after <= meta.last.index <= applied().
   void Compact(const SnapshotMeta& meta, LogIndex keep_after);
   /// Position and configuration of the snapshot of the state after `index`: of what the embedder's
@@ -256,7 +258,8 @@ class Node {
   LogPosition snapshot() const;
   const Configuration& configuration() const;  ///< in use: the newest in the log, committed or not
   /// Whom messages may go to unasked, and their contexts: the members of the configuration in use
-  /// without this one, and at a leader those who are leaving it and are still told so.
+  /// without this one, and at a leader, and one that was the last, those who are leaving it and are
+  /// still told so.
   std::map<NodeId, std::string> Peers() const;
   /// The entry, while it is in memory.
   EntryPtr entry(LogIndex index) const;

@@ -548,6 +548,10 @@ void Member::Unreachable(NodeId peer) {
   });
 }
 
+void Member::Connected(NodeId peer) {
+  Do(peer.value(), [this, peer] { node_->Connected(peer); });
+}
+
 bool Member::Ask(std::uint64_t client, const sim::KvOp& op, AnswerTo answer) {
   if (state_ == State::kDown) return false;
   Do(kClients + client, [this, op, answer = std::move(answer)]() mutable {

@@ -105,6 +105,8 @@ class Member {
   void ConnectionRefused(NodeId peer);
   /// A stream to the peer broke.
   void Unreachable(NodeId peer);
+  /// There is a new one.
+  void Connected(NodeId peer);
   /// A get, put or compare-and-swap; `answer` is called at most once. False: nobody listens.
   bool Ask(std::uint64_t client, const sim::KvOp& op, AnswerTo answer);
   /// What an operator asks for. REQUIRES: up().

@@ -68,6 +68,9 @@ NodeOptions DrawNodeOptions(const SimulationOptions& options, std::uint64_t seed
     node.append_in_flight_bytes_max = 10 + more.Below(100);
     node.reads_max = static_cast<std::uint32_t>(1 + more.Below(3));
   }
+  // A slow disk's writes take up to 400.
+  constexpr std::array<std::uint32_t, 3> kDiskStall = {60, 300, 3000};
+  node.disk_stall_max_ticks = kDiskStall.at(more.Below(kDiskStall.size()));
   node.planted_bug = options.planted_bug;
   return node;
 }
@@ -275,6 +278,7 @@ void Simulation::Happened(NodeId id, const Event& event) {
   Trace(event.node ? fmt::format("node {} {} for {}, term {}", id, name, *event.node, event.term)
                    : fmt::format("node {} {}, term {}", id, name, event.term));
   if (event.kind == Event::Kind::kCandidate) ++candidates_;
+  if (event.kind == Event::Kind::kDiskStalled) ++totals_[Total::kStalledLeaders];
   if (event.kind != Event::Kind::kLeader) return;
   ++totals_[Total::kElections];
   if (transfer_ == id) ++totals_[Total::kTransfers];
@@ -368,10 +372,15 @@ void Simulation::BreakStreamsTo(const Member& member) {
 }
 
 void Simulation::NoticeBrokenStream(NodeNumber at, NodeNumber peer) {
-  scheduler_.After(more_rng_.Between(Duration(microseconds(100)), Duration(milliseconds(2))),
-                   [this, at, peer] {
-                     if (!network_.IsCut(peer, at)) members_[at]->Unreachable(NodeId(peer));
-                   });
+  const auto soon = [this] {
+    return more_rng_.Between(Duration(microseconds(100)), Duration(milliseconds(2)));
+  };
+  scheduler_.After(soon(), [this, at, peer, soon] {
+    if (!network_.IsCut(peer, at)) members_[at]->Unreachable(NodeId(peer));
+    scheduler_.After(soon(), [this, at, peer] {
+      if (!network_.IsCut(peer, at)) members_[at]->Connected(NodeId(peer));
+    });
+  });
 }
 
 void Simulation::Partition(const Fault& fault) {

@@ -39,6 +39,7 @@ constexpr std::array<std::string_view, kTotals> kNames = {
     "refused_connections",
     "broken_streams",
     "refused_by_limits",
+    "stalled_leaders",
     "forced_snapshots",
 };
 
@@ -75,6 +76,8 @@ const std::vector<Cause>& Causes() {
       {Total::kTransfers, {FaultKind::kTransfer}},
       {Total::kRefusedConnections, {FaultKind::kRefused}},
       {Total::kBrokenStreams, {FaultKind::kPartition, FaultKind::kOneWay, FaultKind::kKill}, 2},
+      // The others commit meanwhile, and one of them must be able to lead.
+      {Total::kStalledLeaders, {FaultKind::kSlowDisk}, 3},
       {Total::kForcedSnapshots, {FaultKind::kSnapshot}},
   };
   return causes;

@@ -46,6 +46,7 @@ enum class Total : std::uint8_t {
   kRefusedConnections,  ///< refusals by living members, heard by another
   kBrokenStreams,       ///< to a follower, of which a leader was told
   kRefusedByLimits,     ///< proposals and reads that a member did not take in
+  kStalledLeaders,      ///< that gave up because of their disks
   kForcedSnapshots,
   kCount,
 };

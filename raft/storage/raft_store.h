@@ -54,8 +54,8 @@ class RaftStore {
   /// fdatasync; a new segment or an install needs some more.
   /// Parts of a snapshot are not durable before its install: a restart drops them. A part that is
   /// not the next of the snapshot being received, or an install of anything but what was received
-  /// whole, is kInvalidArgument: the core sees to the order.
-  /// REQUIRES: entries leave no gap.
+  /// whole, is kInvalidArgument: the core sees to the order. Of several installs only the last
+  /// one's snapshot can be read afterwards. REQUIRES: entries leave no gap.
   absl::Status Write(std::span<const Output* const> outputs);
   absl::Status Write(const Output& output);
 

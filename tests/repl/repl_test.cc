@@ -174,6 +174,16 @@ TEST_F(ReplTest, ASessionWhoseOutputIsLostEndsAndIsAFailure) {
   }
 }
 
+TEST_F(ReplTest, SoDoesOneThatHasLostMoreThanIsBuffered) {
+  auto session = TypedSession::Start({.program = "/bin/sh",
+                                      .arguments = {"-c", "exec " + program_ + " >/dev/full"},
+                                      .kind = TypedSession::Kind::kPipe});
+  ASSERT_TRUE(session.ok()) << session.status();
+  (*session)->Type(std::string(10'000, 'x') + "\n");
+  EXPECT_TRUE((*session)->See("repl-echo: write to standard output: ")) << (*session)->unseen();
+  EXPECT_EQ((*session)->Wait(), 1);
+}
+
 TEST(HistoryFileTest, IsInTheStateFolder) {
   EXPECT_EQ(HistoryFile("x", "/state", "/home/me"), "/state/distsys/x_history");
   EXPECT_EQ(HistoryFile("x", nullptr, "/home/me"), "/home/me/.local/state/distsys/x_history");

@@ -11,6 +11,13 @@
 namespace ds::raft {
 namespace {
 
+bool IsAnswer(const Message& message) {
+  return std::holds_alternative<VoteResponse>(message.body) ||
+         std::holds_alternative<AppendResponse>(message.body) ||
+         std::holds_alternative<SnapshotPartResponse>(message.body) ||
+         std::holds_alternative<ReadResponse>(message.body);
+}
+
 constexpr std::ptrdiff_t kBreachesMax = 8;       // of each rule
 constexpr std::uint64_t kForever = 1'000'000;    // no timer of a test is that long
 constexpr std::size_t kDeliveriesMax = 100'000;  // beyond, members talk without end
@@ -377,7 +384,12 @@ void Group::Execute(std::uint64_t id, Output output) {
     Trace(fmt::format("{} {}", id, ToString(event)));
     if (event.kind == Event::Kind::kLeader) CheckNewLeader(id, event.term);
   }
+  const std::map<NodeId, std::string> peers = member.node->Peers();
   for (Envelope& envelope : output.messages) {
+    if (!peers.contains(envelope.to) && member.node->leader() != envelope.to &&
+        !IsAnswer(envelope.message)) {
+      Broken(Rule::kOwn, fmt::format("{} sends to {}, which is no peer", id, envelope.to));
+    }
     if (envelope.after_batch <= member.durable_batch) {
       Send(id, std::move(envelope));
     } else {

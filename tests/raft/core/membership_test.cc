@@ -360,6 +360,17 @@ TEST(Removal, WhoIsLeavingIsAPeerUntilItKnows) {
   EXPECT_EQ(group[1].Peers(), (std::map<NodeId, std::string>{{NodeId(2), "m2"}}));
 }
 
+TEST(Removal, WhoLeavesWithTheLeaderIsAPeerOfItsLastWord) {
+  Cluster group(5);
+  ConfigurationChange change = Remove(1);
+  change.remove.insert(NodeId(3));
+  group.Change(1, change);
+  group.Run(10);
+  ASSERT_EQ(group[1].role(), Role::kFollower);
+  EXPECT_EQ(group[3].configuration(), VotersOnly({2, 4, 5}));
+  EXPECT_TRUE(group[1].Peers().contains(NodeId(3)));
+}
+
 TEST(Removal, ARemovedFollowerLearnsThatItIs) {  // thesis §4.2.2, §4.2.3
   Cluster group;
   group.Change(1, Remove(3));

@@ -404,6 +404,21 @@ TEST(Lease, IsCountedFromTheRequestNotFromTheAnswer) {
   EXPECT_FALSE(group[1].HasLease());
 }
 
+TEST(Lease, IsAsGoodForReadsThatWaited) {
+  Cluster group(Leases());
+  group.Tick(1, 3);
+  group.DeliverFrom(1, 2);
+  group.DeliverFrom(1, 3);
+  const std::vector<Group::Packet> answers = group.Take();
+  group.Tick(1, LeaseTicks() - 2);
+  group.Read(1, 7);
+  group.Take();
+  ASSERT_THAT(Reads(group, 1), IsEmpty()) << "its round is lost";
+  for (const Group::Packet& answer : answers) group.Inject(answer.from, 1, answer.message);
+  group.Read(1, 8);
+  EXPECT_THAT(Reads(group, 1), ElementsAre("7@2", "8@2"));
+}
+
 TEST(Lease, ATransferEndsIt) {
   Cluster group(Leases());
   ASSERT_TRUE(group[1].HasLease());

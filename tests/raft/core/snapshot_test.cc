@@ -88,6 +88,11 @@ TEST(Snapshot, EntriesMayBeKeptForSlowMembers) {
   });
   group.Run(20);
   EXPECT_EQ(group.state(3), group.state(1));
+  // They need no newer snapshot to go.
+  const LogIndex last = group[1].snapshot().index;
+  ASSERT_NE(group[1].entry(last), nullptr);
+  group[1].Compact(*group[1].SnapshotAt(last), last);
+  EXPECT_EQ(group[1].entry(last), nullptr);
 }
 
 TEST(Snapshot, AMemberRestartsFromItsSnapshot) {

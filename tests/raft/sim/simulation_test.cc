@@ -139,7 +139,7 @@ TEST(ReductionTest, EndsWhenItsStepsAreSpentAndSaysSo) {
 }
 
 TEST(ReductionTest, AHistoryIsRefutedAtTheSamePlaceWhenTheRunEndsThere) {
-  ExplorationOptions options = Seeds(386, 3);
+  ExplorationOptions options = Seeds(158, 3);
   options.simulation.planted_bug = PlantedBug::kLeaseAfterPause;
   const ExplorationResult result = ExploreSeeds(options);
   ASSERT_TRUE(result.finding);
@@ -194,12 +194,12 @@ INSTANTIATE_TEST_SUITE_P(All, PlantedBugTest,
                          ::testing::Values(Planted{PlantedBug::kVoteTwice, 2, 3},
                                            Planted{PlantedBug::kCommitOldTerm, 1, 2},
                                            Planted{PlantedBug::kForgetVote, 1, 2},
-                                           Planted{PlantedBug::kLeaseAfterPause, 386, 3},
-                                           Planted{PlantedBug::kRefusedIsDead, 72, 3},
+                                           Planted{PlantedBug::kLeaseAfterPause, 158, 3},
+                                           Planted{PlantedBug::kRefusedIsDead, 214, 3},
                                            Planted{PlantedBug::kChangeWithoutNoop, 1, 2},
-                                           Planted{PlantedBug::kTruncateCommitted, 1, 2},
+                                           Planted{PlantedBug::kTruncateCommitted, 4, 3},
                                            Planted{PlantedBug::kSnapshotForgetsConfiguration, 1, 2},
-                                           Planted{PlantedBug::kReadWithoutRound, 32, 3},
+                                           Planted{PlantedBug::kReadWithoutRound, 43, 3},
                                            Planted{PlantedBug::kAckBeforeDurable, 1, 2}));
 
 }  // namespace
