@@ -43,31 +43,38 @@ absl::Status LockFolder(int fd, const std::string& folder) {
 
 }  // namespace
 
-absl::StatusOr<FolderLock> FolderLock::Acquire(const std::string& folder) {
-  const std::string path = folder + "/LOCK";
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!fd) return ErrnoError(fmt::format("open \"{}\"", path), errno);
+absl::StatusOr<FolderLock> FolderLock::Acquire(const RootedDir& root, const std::string& folder) {
+  const std::string name = folder + "/LOCK";
+  const int opened = root.OpenBeneath(name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW, 0644);
+  if (opened < 0) return ErrnoError(fmt::format("open \"{}\"", name), -opened);
+  UniqueFd fd(opened);
   RETURN_IF_ERROR(LockFolder(fd.get(), folder));
   const std::string pid = fmt::format("{}\n", ::getpid());
   if (::ftruncate(fd.get(), 0) != 0 ||
       ::pwrite(fd.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
-    return ErrnoError(fmt::format("write \"{}\"", path), errno);
+    return ErrnoError(fmt::format("write \"{}\"", name), errno);
   }
-  return FolderLock(std::move(fd), path);
+  return FolderLock(std::move(fd), name);
 }
 
-absl::StatusOr<FolderLock> FolderLock::AcquireToRead(const std::string& folder) {
-  const std::string path = folder + "/LOCK";
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd && errno != ENOENT) return ErrnoError(fmt::format("open \"{}\"", path), errno);
-  if (fd) RETURN_IF_ERROR(LockFolder(fd.get(), folder));
-  return FolderLock(std::move(fd), path);
+absl::StatusOr<FolderLock> FolderLock::AcquireToRead(const RootedDir& root,
+                                                     const std::string& folder) {
+  const std::string name = folder + "/LOCK";
+  const int opened = root.OpenBeneath(name.c_str(), O_RDONLY | O_NOFOLLOW);
+  if (opened == -ENOENT) return FolderLock({}, name);
+  if (opened < 0) return ErrnoError(fmt::format("open \"{}\"", name), -opened);
+  UniqueFd fd(opened);
+  RETURN_IF_ERROR(LockFolder(fd.get(), folder));
+  return FolderLock(std::move(fd), name);
 }
 
-bool FolderLock::InPlace() const {
+bool FolderLock::InPlace(const RootedDir& root) const {
   struct stat ours {};
   struct stat there {};
-  return ::fstat(fd_.get(), &ours) == 0 && ::lstat(path_.c_str(), &there) == 0 &&
+  const int opened = root.OpenBeneath(name_.c_str(), O_PATH | O_NOFOLLOW);
+  if (opened < 0) return false;
+  const UniqueFd fd(opened);
+  return ::fstat(fd_.get(), &ours) == 0 && ::fstat(fd.get(), &there) == 0 &&
          ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 

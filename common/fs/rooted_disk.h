@@ -27,6 +27,8 @@ class RootedDisk final : public Disk {
   absl::StatusOr<bool> Exists(const std::string& name) override;
   absl::StatusOr<std::uint64_t> FreeBytes() override;
 
+  const RootedDir& root() const { return root_; }
+
  private:
   explicit RootedDisk(RootedDir root) : root_(std::move(root)) {}
 

@@ -8,6 +8,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "tests/harness/temp_dir.h"
@@ -36,76 +37,115 @@ TEST(FileLockTest, BadDescriptorIsAnotherError) {
   EXPECT_NE(status.code(), absl::StatusCode::kFailedPrecondition);
 }
 
-TEST(FolderLockTest, SecondHolderIsToldThePidOfTheFirst) {
-  const testing::TempDir folder;
-  const auto first = FolderLock::Acquire(folder.path());
+class FolderLockTest : public ::testing::Test {
+ protected:
+  FolderLockTest() {
+    std::filesystem::create_directory(data_);
+    auto root = RootedDir::Open(folder_.path());
+    EXPECT_TRUE(root.ok()) << root.status();
+    root_.emplace(*std::move(root));
+  }
+  absl::StatusOr<FolderLock> Acquire() const { return FolderLock::Acquire(*root_, "data"); }
+  absl::StatusOr<FolderLock> AcquireToRead() const {
+    return FolderLock::AcquireToRead(*root_, "data");
+  }
+
+  const testing::TempDir folder_;
+  const std::string data_ = folder_.path("data");
+  std::optional<RootedDir> root_;
+};
+
+TEST_F(FolderLockTest, SecondHolderIsToldThePidOfTheFirst) {
+  const auto first = Acquire();
   ASSERT_TRUE(first.ok()) << first.status();
-  EXPECT_EQ(folder.Read("LOCK"), std::to_string(::getpid()) + "\n");
-  const auto second = FolderLock::Acquire(folder.path());
+  EXPECT_EQ(folder_.Read("data/LOCK"), std::to_string(::getpid()) + "\n");
+  const auto second = Acquire();
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(Message(second.status()), HasSubstr("process " + std::to_string(::getpid())));
-  EXPECT_THAT(Message(second.status()), HasSubstr(folder.path()));
+  EXPECT_THAT(Message(second.status()), HasSubstr("\"data\""));
 }
 
-TEST(FolderLockTest, AReaderIsToldOfTheHolderAndLeavesNothing) {
-  const testing::TempDir folder;
-  EXPECT_TRUE(FolderLock::AcquireToRead(folder.path()).ok());
-  EXPECT_FALSE(folder.Exists("LOCK"));
+TEST_F(FolderLockTest, AReaderIsToldOfTheHolderAndLeavesNothing) {
+  EXPECT_TRUE(AcquireToRead().ok());
+  EXPECT_FALSE(folder_.Exists("data/LOCK"));
   {
-    const auto holder = FolderLock::Acquire(folder.path());
+    const auto holder = Acquire();
     ASSERT_TRUE(holder.ok()) << holder.status();
-    const auto reader = FolderLock::AcquireToRead(folder.path());
+    const auto reader = AcquireToRead();
     EXPECT_EQ(reader.status().code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_THAT(Message(reader.status()), HasSubstr("process " + std::to_string(::getpid())));
   }
-  folder.Write("LOCK", "7\n");
-  const auto reader = FolderLock::AcquireToRead(folder.path());
+  folder_.Write("data/LOCK", "7\n");
+  const auto reader = AcquireToRead();
   ASSERT_TRUE(reader.ok()) << reader.status();
-  EXPECT_EQ(folder.Read("LOCK"), "7\n");
-  EXPECT_FALSE(FolderLock::Acquire(folder.path()).ok());
+  EXPECT_EQ(folder_.Read("data/LOCK"), "7\n");
+  EXPECT_FALSE(Acquire().ok());
 }
 
-TEST(FolderLockTest, AFolderThatIsRemovedTakesItsLockWithIt) {
-  const testing::TempDir folder;
-  const std::string data = folder.path("data");
-  std::filesystem::create_directory(data);
-  const auto first = FolderLock::Acquire(data);
+TEST_F(FolderLockTest, AFolderThatIsRemovedTakesItsLockWithIt) {
+  const auto first = Acquire();
   ASSERT_TRUE(first.ok()) << first.status();
-  EXPECT_TRUE(first->InPlace());
-  std::filesystem::remove_all(data);
-  EXPECT_FALSE(first->InPlace());
-  std::filesystem::create_directory(data);
-  EXPECT_FALSE(first->InPlace());
-  const auto second = FolderLock::Acquire(data);
+  EXPECT_TRUE(first->InPlace(*root_));
+  std::filesystem::remove_all(data_);
+  EXPECT_FALSE(first->InPlace(*root_));
+  std::filesystem::create_directory(data_);
+  EXPECT_FALSE(first->InPlace(*root_));
+  const auto second = Acquire();
   ASSERT_TRUE(second.ok()) << second.status();
-  EXPECT_TRUE(second->InPlace());
-  EXPECT_FALSE(first->InPlace());
+  EXPECT_TRUE(second->InPlace(*root_));
+  EXPECT_FALSE(first->InPlace(*root_));
 }
 
-TEST(FolderLockTest, APidThatIsNobodysIsNotToldForTheHolders) {
+TEST_F(FolderLockTest, ARootThatIsMovedTakesItsLockWithIt) {
+  const testing::TempDir outer;
+  const std::string path = outer.path("root");
+  std::filesystem::create_directories(path + "/data");
+  const auto root = RootedDir::Open(path);
+  ASSERT_TRUE(root.ok()) << root.status();
+  const auto first = FolderLock::Acquire(*root, "data");
+  ASSERT_TRUE(first.ok()) << first.status();
+  std::filesystem::rename(path, path + ".old");
+  EXPECT_TRUE(first->InPlace(*root));
+  std::filesystem::create_directories(path + "/data");
+  EXPECT_TRUE(first->InPlace(*root));
+  EXPECT_FALSE(FolderLock::Acquire(*root, "data").ok());
+  EXPECT_FALSE(outer.Exists("root/data/LOCK"));
+}
+
+TEST_F(FolderLockTest, ALinkThatLeavesTheRootIsNotFollowed) {
+  const auto first = Acquire();
+  ASSERT_TRUE(first.ok()) << first.status();
+  const testing::TempDir outside;
+  std::filesystem::rename(data_, outside.path("data"));
+  std::filesystem::create_directory_symlink(outside.path("data"), data_);
+  EXPECT_FALSE(first->InPlace(*root_));
+  std::filesystem::remove(outside.path("data/LOCK"));
+  EXPECT_FALSE(Acquire().ok());
+  EXPECT_FALSE(AcquireToRead().ok());
+  EXPECT_FALSE(outside.Exists("data/LOCK"));
+}
+
+TEST_F(FolderLockTest, APidThatIsNobodysIsNotToldForTheHolders) {
   const pid_t gone = ::fork();
   if (gone == 0) ::_exit(0);
   ASSERT_EQ(::waitpid(gone, nullptr, 0), gone);
   for (const std::string& left : {std::to_string(gone) + "\n", std::string("0\n"), std::string(),
                                   std::string("99999999999999999999\n")}) {
-    const testing::TempDir folder;
-    folder.Write("LOCK", left);
-    const auto holder = FolderLock::AcquireToRead(folder.path());
+    folder_.Write("data/LOCK", left);
+    const auto holder = AcquireToRead();
     ASSERT_TRUE(holder.ok()) << holder.status();
-    const absl::Status refused = FolderLock::AcquireToRead(folder.path()).status();
+    const absl::Status refused = AcquireToRead().status();
     EXPECT_THAT(Message(refused), HasSubstr("in use by another process")) << left;
   }
 }
 
-TEST(FolderLockTest, LockGoesWithItsHolder) {
-  const testing::TempDir folder;
-  { ASSERT_TRUE(FolderLock::Acquire(folder.path()).ok()); }
-  EXPECT_TRUE(FolderLock::Acquire(folder.path()).ok());
+TEST_F(FolderLockTest, LockGoesWithItsHolder) {
+  { ASSERT_TRUE(Acquire().ok()); }
+  EXPECT_TRUE(Acquire().ok());
 }
 
-TEST(FolderLockTest, LockGoesWithItsProcessHoweverThatEnds) {
-  const testing::TempDir folder;
+TEST_F(FolderLockTest, LockGoesWithItsProcessHoweverThatEnds) {
   int locked[2];
   int hold[2];
   ASSERT_EQ(::pipe2(locked, O_CLOEXEC), 0);
@@ -118,7 +158,7 @@ TEST(FolderLockTest, LockGoesWithItsProcessHoweverThatEnds) {
   ASSERT_GE(child, 0);
   if (child == 0) {
     hold_write.Reset();
-    const auto lock = FolderLock::Acquire(folder.path());
+    const auto lock = Acquire();
     if (!lock.ok() || ::write(locked_write.get(), "x", 1) != 1) ::_exit(1);
     // Until it is killed, or this test has ended without doing so.
     char byte = 0;
@@ -129,37 +169,33 @@ TEST(FolderLockTest, LockGoesWithItsProcessHoweverThatEnds) {
   char byte = 0;
   ASSERT_EQ(::read(locked_read.get(), &byte, 1), 1) << "the child has no lock";
 
-  const auto refused = FolderLock::Acquire(folder.path());
+  const auto refused = Acquire();
   ASSERT_FALSE(refused.ok());
   EXPECT_THAT(Message(refused.status()), HasSubstr("process " + std::to_string(child)));
 
   ASSERT_EQ(::kill(child, SIGKILL), 0);
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
-  EXPECT_TRUE(FolderLock::Acquire(folder.path()).ok());
+  EXPECT_TRUE(Acquire().ok());
 }
 
-TEST(FolderLockTest, LongerPidOfAnEarlierHolderLeavesNoTrace) {
-  const testing::TempDir folder;
-  folder.Write("LOCK", "999999999999999\n");
-  const auto lock = FolderLock::Acquire(folder.path());
+TEST_F(FolderLockTest, LongerPidOfAnEarlierHolderLeavesNoTrace) {
+  folder_.Write("data/LOCK", "999999999999999\n");
+  const auto lock = Acquire();
   ASSERT_TRUE(lock.ok()) << lock.status();
-  EXPECT_EQ(folder.Read("LOCK"), std::to_string(::getpid()) + "\n");
+  EXPECT_EQ(folder_.Read("data/LOCK"), std::to_string(::getpid()) + "\n");
 }
 
-TEST(FolderLockTest, MissingFolderIsNamed) {
-  const testing::TempDir folder;
-  const auto lock = FolderLock::Acquire(folder.path("missing"));
+TEST_F(FolderLockTest, MissingFolderIsNamed) {
+  const auto lock = FolderLock::Acquire(*root_, "missing");
   EXPECT_EQ(lock.status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(lock.status()), HasSubstr(folder.path("missing")));
+  EXPECT_THAT(Message(lock.status()), HasSubstr("\"missing/LOCK\""));
 }
 
-TEST(FolderLockTest, LockFileIsNotFollowedElsewhere) {
-  const testing::TempDir folder;
-  const std::string elsewhere = folder.Write("elsewhere", "precious");
-  folder.Write("data/x", "");
-  ASSERT_EQ(::symlink(elsewhere.c_str(), folder.path("data/LOCK").c_str()), 0);
-  EXPECT_FALSE(FolderLock::Acquire(folder.path("data")).ok());
-  EXPECT_EQ(folder.Read("elsewhere"), "precious");
+TEST_F(FolderLockTest, LockFileIsNotFollowedElsewhere) {
+  folder_.Write("elsewhere", "precious");
+  ASSERT_EQ(::symlink("../elsewhere", folder_.path("data/LOCK").c_str()), 0);
+  EXPECT_FALSE(Acquire().ok());
+  EXPECT_EQ(folder_.Read("elsewhere"), "precious");
 }
 
 }  // namespace

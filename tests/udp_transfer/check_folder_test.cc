@@ -93,7 +93,9 @@ TEST(CheckFolderTest, DamageIsFoundWhereverItIs) {
 TEST(CheckFolderTest, AFolderThatAServerHoldsIsRefused) {
   const TempDir folder;
   LeavePartial(folder);
-  const auto lock = fs::FolderLock::Acquire(folder.path(".udp-partial"));
+  const auto disk = fs::RootedDisk::Open(folder.path());
+  ASSERT_TRUE(disk.ok()) << disk.status();
+  const auto lock = fs::FolderLock::Acquire((*disk)->root(), ".udp-partial");
   ASSERT_TRUE(lock.ok()) << lock.status();
   EXPECT_TRUE(absl::IsFailedPrecondition(CheckFolder(folder.path()).status()));
 }

@@ -526,6 +526,35 @@ TEST_F(ConnectionTest, ARefusalEndsTheConnectionBeforeItHasBegun) {
   EXPECT_EQ(client_.close_reason().text, "the server is full");
 }
 
+TEST_F(ConnectionTest, WhoAwaitsAPlaceProbesOnBehindTheIdleTimeout) {
+  const TimePoint begin = now_;
+  TimePoint last_probe = begin;
+  for (int i = 0; i < 1000 && client_.state() == State::kOpen; ++i) {
+    if (!Poll(client_).empty()) last_probe = now_;
+    client_.AwaitPlace();  // each is refused
+    now_ = *client_.NextDeadline();
+    client_.HandleTimeout(now_);
+  }
+  EXPECT_EQ(client_.state(), State::kClosed);
+  EXPECT_EQ(client_.close_reason().code, kCloseIdle);
+  EXPECT_EQ(now_ - begin, 36s);
+  EXPECT_GE(last_probe - begin, 33s);
+}
+
+TEST_F(ConnectionTest, WhoHasGotItsPlaceHasItsIdleTimeout) {
+  client_.AwaitPlace();
+  Establish();
+  Write(client_, "a");
+  const TimePoint begin = now_;
+  for (int i = 0; i < 1000 && client_.state() == State::kOpen; ++i) {
+    Poll(client_);
+    now_ = *client_.NextDeadline();
+    client_.HandleTimeout(now_);
+  }
+  EXPECT_EQ(client_.close_reason().code, kCloseIdle);
+  EXPECT_LE(now_ - begin, 31s);
+}
+
 TEST_F(ConnectionTest, ARefusalThatComesTooLateIsIgnored) {
   Establish();
   client_.HandleRefusal("the server is full", now_);

@@ -331,7 +331,7 @@ TEST(FastModeTest, AResumeWaitsForAPlaceAtAFullServer) {
   HeldClient first(server, big);
   ASSERT_TRUE(first.Start());
   const ToolResult in_vain =
-      RunClient({server.address(), big, "second", "--resume", "--idle-timeout", "2"});
+      RunClient({server.address(), big, "second", "--resume", "--idle-timeout", "1"});
   EXPECT_EQ(in_vain.exit_code, 1);
   EXPECT_THAT(in_vain.err, HasSubstr("the server is full"));
   const double refused = server.Metric("udp_fast_refused_total{reason=\"full\"}");
@@ -346,6 +346,22 @@ TEST(FastModeTest, AResumeWaitsForAPlaceAtAFullServer) {
   const ToolResult result = second.Wait();
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(server.Files(), ElementsAre("big", "second"));
+}
+
+TEST(FastModeTest, AResumeGetsThePlaceOfAClientThatWasKilled) {
+  // Equal time-outs: the server's may end just before the client's, and between two of its probes.
+  UdpServer server({"--max-sessions", "1", "--idle-timeout", "3"});
+  const TempDir folder;
+  const std::string big = folder.Write("big", Content(kHeldSourceBytes));
+  HeldClient first(server, big, {"--resume"});
+  ASSERT_TRUE(first.Start());
+  ASSERT_TRUE(first.process().Signal(SIGKILL));
+  EXPECT_EQ(first.Wait().exit_code, 137);
+  const ToolResult result =
+      RunClient({server.address(), big, "second", "--resume", "--idle-timeout", "3"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_GE(server.Metric("udp_fast_refused_total{reason=\"full\"}"), 1);
+  EXPECT_THAT(server.Files(), ElementsAre("second"));
 }
 
 // --- Broken transfers ---

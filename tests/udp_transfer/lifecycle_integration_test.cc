@@ -107,6 +107,31 @@ TEST(UdpServerFolderTest, AHiddenFolderThatIsRemovedIsMadeAgainAndStaysLocked) {
   EXPECT_THAT(RunServer({"0", "--dir", server.folder().path()}), is_refused);
 }
 
+TEST(UdpServerFolderTest, AServerWhoseFolderIsMovedStoresIntoItAndKeepsItLocked) {
+  const TempDir outer;
+  const std::string in = outer.path("in");
+  const std::string moved = outer.path("in.old");
+  std::filesystem::create_directory(in);
+  DaemonProcess server({.program = "udp-server", .arguments = {"0", "--dir", in, "--no-sync"}});
+  ASSERT_TRUE(server.StartAndWaitReady().ok());
+  const std::string address = Address(server.port());
+  const std::string source = outer.Write("source", "x");
+  std::filesystem::rename(in, moved);
+  std::filesystem::create_directory(in);
+  Send(address, source, "first");
+  // Another server's: not to be locked instead.
+  std::filesystem::create_directory(in + "/.udp-partial");
+  Send(address, source, "second");
+  Send(address, source, "classic", {"--mode", "classic"});
+  for (const char* name : {"in.old/first", "in.old/second", "in.old/classic"}) {
+    EXPECT_TRUE(outer.Exists(name)) << name;
+  }
+  EXPECT_FALSE(outer.Exists("in/.udp-partial/LOCK"));
+  EXPECT_THAT(RunServer({"0", "--dir", moved}),
+              ServerRefuses(1, fmt::format("in use by process {}", server.pid())));
+  EXPECT_EQ(RunServer({"--check", "--dir", in}).exit_code, 0);
+}
+
 TEST(UdpServerStartTest, OffLoopbackNeedsAKeyOrPermission) {
   const TempDir folder;
   const std::string key = folder.Write("key", "a key that is long enough\n");

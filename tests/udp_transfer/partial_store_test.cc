@@ -734,8 +734,12 @@ TEST_F(PartialStoreTest, AResumeThatCannotReadWhatIsThereLeavesIt) {
       // And one that is taken over for that.
       File old = Begin(Open("f", 10'000, true));
       Append(old.get(), Content(10'000).substr(6000, 1000));
-      disk_.fault = FailOnce(operation, ending, error);
+      // As long as that lasts, nor can be seen whether the part is there.
+      disk_.fault = [&](const std::string& done, const std::string& name) {
+        return done == operation && name.ends_with(ending) ? error : absl::OkStatus();
+      };
       EXPECT_EQ(OpenReady(store_.get(), Open("f", 10'000, true)).status(), error);
+      disk_.fault = nullptr;
       old.reset();
       EXPECT_EQ(store_->usage().receiving, 0U);
       EXPECT_EQ(store_->usage().bytes, 7000U);
@@ -1221,6 +1225,49 @@ TEST_F(RealStoreTest, AHiddenFolderThatIsRemovedIsMadeAgainAndLockedAnew) {
     EXPECT_EQ(folder.Read(name), content);
   }
   EXPECT_EQ(std::filesystem::status(hidden).permissions(), std::filesystem::perms::owner_all);
+}
+
+TEST_F(RealStoreTest, NothingIsKeptOfPartsThatWentWithTheHiddenFolder) {
+  const TempDir folder;
+  const std::string hidden = folder.path(".udp-partial");
+  const std::string content = Content(3 * kMiB);
+  const auto open = [&](const std::string& name, bool resume = false) {
+    return OpenReady(store_.get(), udp_transfer::Open(name, content.size(), resume));
+  };
+  const auto begin = [&](const std::string& name) {
+    auto file = open(name);
+    EXPECT_TRUE((*file)->Append(AsBytes(content.substr(0, kMiB)), kStart).ok());
+    return file;
+  };
+  const auto hidden_files = [&] {
+    return std::distance(std::filesystem::directory_iterator(hidden), {});
+  };
+  Open(folder.path());
+  auto young = begin("young");
+  auto breaks = begin("breaks");
+  std::vector<absl::StatusOr<File>> old;  // with a checkpoint
+  for (const char* name : {"goes on", "goes", "is taken over"}) {
+    old.push_back(begin(name));
+    ASSERT_TRUE((*old.back())->Append(AsBytes("x"), kStart + seconds(2)).ok());
+  }
+  std::filesystem::remove_all(hidden);
+  auto other = open("other");  // makes it again
+  ASSERT_TRUE(other.ok()) << other.status();
+
+  for (auto* file : {&young, old.data()}) {
+    const absl::Status failed = (**file)->Append(AsBytes("y"), kStart + seconds(5));
+    EXPECT_EQ(OutcomeOf(failed), Outcome::kFailed);
+    EXPECT_THAT(Message(failed), HasSubstr("was removed from the server's \".udp-partial\""));
+  }
+  breaks->reset();
+  old[1]->reset();
+  EXPECT_EQ(store_->usage().waiting, 0U);
+  EXPECT_EQ(store_->usage().receiving, 2U);
+  EXPECT_EQ(hidden_files(), 1) << "the part of the other";
+  auto taken_over = open("is taken over", true);
+  ASSERT_TRUE(taken_over.ok()) << taken_over.status();
+  EXPECT_EQ((*taken_over)->offset(), 0U);
+  EXPECT_EQ(hidden_files(), 2);
 }
 
 TEST_F(RealStoreTest, AHiddenFolderThatSomebodyElseHasIsNotUsed) {

@@ -368,6 +368,7 @@ void Attempt::HandleRefusal(RefusalReason reason) {
   if (reason == RefusalReason::kFull && options_.resume) {
     // The connection that broke may have the place still, to the end of the server's idle time-out.
     waits_for_place_ = true;
+    fast_->connection().AwaitPlace();
   } else {
     fast_->HandleRefusal(reason);
   }

@@ -385,7 +385,10 @@ void Connection::DatagramTooBig(std::size_t bytes, TimePoint now) {
 // Time.
 
 TimePoint Connection::IdleDeadline() const {
-  return last_received_ + std::max(options_.idle_timeout, 3 * detector_.ProbeTimeout());
+  const TimePoint deadline =
+      last_received_ + std::max(options_.idle_timeout, 3 * detector_.ProbeTimeout());
+  const bool awaits_place = awaits_place_ && !established();
+  return awaits_place ? deadline + 2 * detector_.ProbeIntervalMax() : deadline;
 }
 
 std::optional<TimePoint> Connection::KeepAliveDeadline() const {

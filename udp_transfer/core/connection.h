@@ -152,6 +152,10 @@ class Connection {
   /// A server's refusal of this connection came; its tag was right. Too late, it changes nothing:
   /// who has heard of the server in the connection itself was not refused.
   void HandleRefusal(std::string_view why, TimePoint now);
+  /// Instead of HandleRefusal(): the server is full, and its place may be that of a connection
+  /// whose idle time-out began as late as this one's. Until a packet comes this end waits two probe
+  /// intervals longer, so that a probe finds the place free.
+  void AwaitPlace() { awaits_place_ = true; }
 
   /// A client's path seems dead: several time-outs went by unanswered, and a new cookie (from a new
   /// address, perhaps) may bring the connection back. True until HandleCookie() or a packet. Never
@@ -262,6 +266,7 @@ class Connection {
   bool ping_ = false;        ///< something that asks for an ack has to be sent
   unsigned probes_due_ = 0;  ///< packets that may leave whatever the window says
   TimePoint last_received_;
+  bool awaits_place_ = false;
 
   // While kClosing or kDraining.
   bool close_due_ = false;

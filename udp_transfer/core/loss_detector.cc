@@ -228,9 +228,8 @@ std::optional<TimePoint> LossDetector::Deadline() const {
   if (loss_time_) return loss_time_;
   if (in_flight_ == 0) return std::nullopt;
   const Duration timeout = ProbeTimeout();
-  const Duration interval_max = std::max(timeout, kProbeIntervalMax);
   const Duration interval = timeout * (std::int64_t{1} << std::min(probe_count_, 12U));
-  return last_sent_ + std::min(interval, interval_max);
+  return last_sent_ + std::min(interval, ProbeIntervalMax());
 }
 
 const LossDetector::Events& LossDetector::HandleTimeout(TimePoint now) {

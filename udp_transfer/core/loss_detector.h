@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -122,6 +123,8 @@ class LossDetector {
   void ForgetAll();
   /// How long the peer may be silent (RFC 9002, 6.2.1), without backing off.
   Duration ProbeTimeout() const;
+  /// Between two probes of a silent peer.
+  Duration ProbeIntervalMax() const { return std::max(ProbeTimeout(), kProbeIntervalMax); }
 
  private:
   SentPacket& At(std::uint64_t number) { return packets_[number & (packets_.size() - 1)]; }

@@ -66,7 +66,7 @@ absl::StatusOr<FolderReport> CheckFolder(const std::string& folder) {
   FolderReport report;
   if (!used) return report;
   ASSIGN_OR_RETURN(const auto lock,
-                   fs::FolderLock::AcquireToRead(fmt::format("{}/{}", folder, kPartialFolder)));
+                   fs::FolderLock::AcquireToRead(disk->root(), std::string(kPartialFolder)));
   ASSIGN_OR_RETURN(const std::vector<fs::Disk::Entry> entries,
                    disk->List(std::string(kPartialFolder)));
   const auto is_there = [&](const std::string& name) {

@@ -389,6 +389,8 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
   }
 
   absl::Status WriteCheckpoint() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    // Another transfer may have made the folder again: a state would stand there beside no part.
+    if (IsGone()) return Error(absl::StatusCode::kNotFound, "its part is gone");
     const bool sync = store_->options_.sync;
     if (sync) RETURN_IF_ERROR(file_->Sync(What::kContent));
     PartialState state = StateOf(*open_);
@@ -460,7 +462,7 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
       return;
     }
     const absl::Status kept = file_ && !store_->abandoned_ ? Checkpoint() : absl::OkStatus();
-    if (durable_ == 0 || absl::IsResourceExhausted(kept)) {
+    if (durable_ == 0 || absl::IsResourceExhausted(kept) || IsGone()) {
       CloseAndRemove();
       return;
     }

@@ -147,9 +147,9 @@ absl::Status Server::OpenFolder(bool off_loopback) {
 }
 
 absl::Status Server::LockFolder() {
-  if (lock_ && lock_->InPlace()) return absl::OkStatus();
+  if (lock_ && lock_->InPlace(disk_->root())) return absl::OkStatus();
   ASSIGN_OR_RETURN(fs::FolderLock lock,
-                   fs::FolderLock::Acquire(options_.folder + "/" + std::string(kPartialFolder)));
+                   fs::FolderLock::Acquire(disk_->root(), std::string(kPartialFolder)));
   if (lock_) spdlog::warn("\"{}\" was removed, and is made again", kPartialFolder);
   lock_ = std::make_unique<fs::FolderLock>(std::move(lock));
   return absl::OkStatus();
