@@ -18,7 +18,8 @@ ask_reliably() { "$bin/zmq-client" --reliable "$reliable" "$@"; }
 
 classic() {
   local got expected
-  got=$(printf '%s\n' 'isprime 15492781' 'isprime 15492810' 'gcd 12 18' 'hello world' 'gcd 12' | ask)
+  got=$(printf '%s\n' 'isprime 15492781' 'isprime 15492810' 'gcd 12 18' 'hello world' 'gcd 12' | ask) &&
+    die "a session with an error among its answers: exit status 0"
   expected='15492781 is prime
 15492810 is not prime
 gcd for 12 18 is 6
