@@ -161,8 +161,11 @@ TEST_F(ReplTest, ASessionWhoseOutputIsLostEndsAndIsAFailure) {
   for (const auto& [output, why] : std::vector<std::pair<std::string, std::string>>{
            {" >&-", "Bad file descriptor"}, {" >/dev/full", "No space left on device"}}) {
     for (const std::string option : {"", " --help"}) {
+      std::string command = "exec " + program_;
+      command += option;
+      command += output;
       auto session = TypedSession::Start({.program = "/bin/sh",
-                                          .arguments = {"-c", "exec " + program_ + option + output},
+                                          .arguments = {"-c", command},
                                           .kind = TypedSession::Kind::kPipe});
       ASSERT_TRUE(session.ok()) << session.status();
       if (option.empty()) (*session)->Type("x\n");  // and there might be more to come

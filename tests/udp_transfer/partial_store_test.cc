@@ -735,8 +735,9 @@ TEST_F(PartialStoreTest, AResumeThatCannotReadWhatIsThereLeavesIt) {
       File old = Begin(Open("f", 10'000, true));
       Append(old.get(), Content(10'000).substr(6000, 1000));
       // As long as that lasts, nor can be seen whether the part is there.
-      disk_.fault = [&](const std::string& done, const std::string& name) {
-        return done == operation && name.ends_with(ending) ? error : absl::OkStatus();
+      disk_.fault = [&, at = operation, end = ending](const std::string& done,
+                                                      const std::string& name) {
+        return done == at && name.ends_with(end) ? error : absl::OkStatus();
       };
       EXPECT_EQ(OpenReady(store_.get(), Open("f", 10'000, true)).status(), error);
       disk_.fault = nullptr;
@@ -1361,7 +1362,9 @@ TEST_F(RealStoreTest, ManyConnectionsMayWantTheSameFile) {
 
 /// Run by the test below, where DS_SMALL_FOLDER is a file system of 2 MiB.
 TEST_F(RealStoreTest, DISABLED_OnAFullFileSystem) {
-  const std::string folder = std::getenv("DS_SMALL_FOLDER");  // NOLINT(concurrency-mt-unsafe)
+  const char* const given = std::getenv("DS_SMALL_FOLDER");  // NOLINT(concurrency-mt-unsafe)
+  ASSERT_NE(given, nullptr);
+  const std::string folder = given;
   Open(folder);
   // More than there is at all: refused before anything is sent.
   const auto huge = store_->OpenFile(udp_transfer::Open("huge", 4 * kMiB), {});
@@ -1397,7 +1400,9 @@ TEST_F(RealStoreTest, DISABLED_OnAFullFileSystem) {
 
 /// Run by the test below, where DS_MOUNT is a folder in which "m" is another file system.
 TEST_F(RealStoreTest, DISABLED_BesideAMount) {
-  Open(std::getenv("DS_MOUNT"));  // NOLINT(concurrency-mt-unsafe)
+  const char* const folder = std::getenv("DS_MOUNT");  // NOLINT(concurrency-mt-unsafe)
+  ASSERT_NE(folder, nullptr);
+  Open(folder);
   for (const char* name : {"m/f", "m/d/f"}) {
     const auto file = store_->OpenFile(udp_transfer::Open(name, 1), {});
     EXPECT_TRUE(absl::IsPermissionDenied(file.status())) << file.status();
@@ -1407,24 +1412,26 @@ TEST_F(RealStoreTest, DISABLED_BesideAMount) {
 
 TEST(MountTest, ANameOnAnotherFileSystemIsRefusedBeforeItsContentIsSent) {
   const TempDir folder;
+  const std::string script =
+      "mkdir \"$2/m\" && mount -t tmpfs tmpfs \"$2/m\" || exit 99\n"
+      "DS_MOUNT=\"$2\" exec \"$1\" --gtest_also_run_disabled_tests "
+      "--gtest_filter='*DISABLED_BesideAMount'";
   const auto result = ::ds::testing::RunTool(
-      "unshare", {"-Urm", "sh", "-c",  // NOLINT(bugprone-suspicious-missing-comma): one script
-                  "mkdir \"$2/m\" && mount -t tmpfs tmpfs \"$2/m\" || exit 99\n"
-                  "DS_MOUNT=\"$2\" exec \"$1\" --gtest_also_run_disabled_tests "
-                  "--gtest_filter='*DISABLED_BesideAMount'",
-                  "sh", std::filesystem::read_symlink("/proc/self/exe").string(), folder.path()});
+      "unshare", {"-Urm", "sh", "-c", script, "sh",
+                  std::filesystem::read_symlink("/proc/self/exe").string(), folder.path()});
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
   EXPECT_THAT(result.out, HasSubstr("[  PASSED  ] 1 test"));
 }
 
 TEST(SmallFileSystemTest, AFullFileSystemIsAFailureThatLeavesNothingBehind) {
   const TempDir folder;
+  const std::string script =
+      "mount -t tmpfs -o size=2m tmpfs \"$2\" || exit 99\n"
+      "DS_SMALL_FOLDER=\"$2\" exec \"$1\" --gtest_also_run_disabled_tests "
+      "--gtest_filter='*DISABLED_OnAFullFileSystem'";
   const auto result = ::ds::testing::RunTool(
-      "unshare", {"-Urm", "sh", "-c",  // NOLINT(bugprone-suspicious-missing-comma): one script
-                  "mount -t tmpfs -o size=2m tmpfs \"$2\" || exit 99\n"
-                  "DS_SMALL_FOLDER=\"$2\" exec \"$1\" --gtest_also_run_disabled_tests "
-                  "--gtest_filter='*DISABLED_OnAFullFileSystem'",
-                  "sh", std::filesystem::read_symlink("/proc/self/exe").string(), folder.path()});
+      "unshare", {"-Urm", "sh", "-c", script, "sh",
+                  std::filesystem::read_symlink("/proc/self/exe").string(), folder.path()});
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
   EXPECT_THAT(result.out, HasSubstr("[  PASSED  ] 1 test"));
 }

@@ -268,7 +268,7 @@ class Transfer : public std::enable_shared_from_this<Transfer> {
     absl::Status failure = store_->failure();
     if (failure.ok() && resume) {
       const absl::Status opened = OpenPrefix();
-      if (opened.ok()) return opened;
+      if (opened.ok()) return absl::OkStatus();
       if (!IsNoPrefix(opened)) failure = opened;
     }
     if (!failure.ok()) {  // what is there stays

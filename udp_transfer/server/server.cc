@@ -42,7 +42,7 @@ class Server::Expiry final : net::EventLoop::Timer, net::WorkPool::Task {
         pool_(pool) {
     OnDone();
   }
-  ~Expiry() { loop_->Cancel(this); }
+  ~Expiry() override { loop_->Cancel(this); }
 
  private:
   void OnTimer() override { pool_->Submit(this); }

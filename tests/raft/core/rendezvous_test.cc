@@ -49,8 +49,8 @@ class Slots {
   }
 
   void Restart(std::uint64_t slot, std::uint64_t id) {
-    processes_[slot] = {std::make_unique<Rendezvous>(options_, Slot(slot), NodeId(id)),
-                        std::nullopt, false, false};
+    Process& process = processes_[slot] = Process();
+    process.rendezvous = std::make_unique<Rendezvous>(options_, Slot(slot), NodeId(id));
   }
   Process& at(std::uint64_t slot) { return processes_[slot]; }
   Rendezvous& operator[](std::uint64_t slot) { return *processes_[slot].rendezvous; }
