@@ -164,9 +164,8 @@ TEST_F(ReplTest, ASessionWhoseOutputIsLostEndsAndIsAFailure) {
       std::string command = "exec " + program_;
       command += option;
       command += output;
-      auto session = TypedSession::Start({.program = "/bin/sh",
-                                          .arguments = {"-c", command},
-                                          .kind = TypedSession::Kind::kPipe});
+      auto session = TypedSession::Start(
+          {.program = "/bin/sh", .arguments = {"-c", command}, .kind = TypedSession::Kind::kPipe});
       ASSERT_TRUE(session.ok()) << session.status();
       if (option.empty()) (*session)->Type("x\n");  // and there might be more to come
       EXPECT_TRUE((*session)->See("repl-echo: write to standard output: " + why + "\n"))
