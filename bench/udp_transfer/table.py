@@ -54,6 +54,7 @@ CLIENT_RESIDENT = "client, peak resident, MiB"
 SERVER_RESIDENT = "server, peak resident, MiB"
 CLIENT_CPU = "client CPU, s/GiB"
 SERVER_CPU = "server CPU, s/GiB"
+TOUCH_SECONDS_PER_GIB = 1.0
 NO_OVERHEAD = -0.1  # for the budget: nothing starts when a figure of a round is taken
 PAIRS = {False: 9, True: 3}  # of a full run and a quick one: bench/run.py
 NOT_MEASURED = Measurement(1.0, "")  # a warm-up: an emulated link has nothing to warm
@@ -297,6 +298,7 @@ class UdpTransferTables:
         file = self.ground.file(folder, name, size)
         place = Place("127.0.0.1", 5100, folder / "to")
         place.folder.mkdir()
+        self.ground.touch(size)
         try:
             with Server("receiver", sender.server(self.paths, place), folder,
                         lambda printed: "READY" in printed) as server, Account(server) as account:
@@ -332,6 +334,7 @@ class UdpTransferTables:
             return Contestant(sender.name, measure)
 
         name, peers = f"{file[0]}, {where}", contestant(peer)
+        seconds += TOUCH_SECONDS_PER_GIB * file[1] / GIB
         if ours is peer:
             return Row(f"control: {peer.name}, {peer.name}; {name}", "MiB/s", peers, peers,
                        Role.CONTROL, needs=peer.needs, length=0.0, overhead_seconds=seconds)
