@@ -66,9 +66,11 @@ class TableView:
 
     def verdict(self) -> str:
         judgement = self.judgement()
+        done, all_of_them = len(self.medians()), len(self.rows(Role.BAR))
+        if all_of_them == 0:
+            return "no bar: beside limits only"
         if judgement is None:
             return "not measured on this build"
-        done, all_of_them = len(self.medians()), len(self.rows(Role.BAR))
         part = "" if done == all_of_them else f", on {done} of {all_of_them} rows"
         so_far = " so far" if part and judgement.met else ""
         text = (f"bar {'met' if judgement.met else 'missed'}{so_far}{part}: "

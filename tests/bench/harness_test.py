@@ -332,6 +332,7 @@ class Text(unittest.TestCase):
         view = report.TableView(
             {"fingerprint": "f", "rows": {"t/r": {"full": entry}}, "skipped": {}}, table)
         self.assertIsNone(view.judgement())
+        self.assertEqual(view.verdict(), "no bar: beside limits only")
         self.assertEqual(view.aims(), ["aim 1.00 (1 row): geometric mean 0.900, not reached"])
         self.assertEqual(report.row_cells(view, table["rows"][0])[4:6], ["aim 1.00", "limit"])
 
