@@ -367,7 +367,8 @@ class Node::Impl {
   std::uint64_t reads_waiting_ = 0;  // all of this member and those forwarded to it
   std::uint64_t read_batch_;
 
-  std::map<NodeId, std::string> departed_;  // peers of the leader that this one was; contexts
+  std::map<NodeId, std::string>
+      departed_;  // until the next leader is heard of: peers of the one that this was; contexts
   Output output_;
 };
 
@@ -812,6 +813,7 @@ bool Node::Impl::HearFromLeader(NodeId from, Term term, bool well_formed) {
   FollowerRole& follower = *AsFollower();
   if (follower.leader && *follower.leader != from) return false;
   follower.leader = from;
+  departed_.clear();
   follower.announced_dead = follower.gave_way = false;
   leader_heard_at_ = now_;
   ResetElectionTimer();

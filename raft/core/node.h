@@ -258,8 +258,8 @@ class Node {
   LogPosition snapshot() const;
   const Configuration& configuration() const;  ///< in use: the newest in the log, committed or not
   /// Whom messages may go to unasked, and their contexts: the members of the configuration in use
-  /// without this one, and at a leader, and one that was the last, those who are leaving it and are
-  /// still told so.
+  /// without this one, and at a leader, and at one that was until it hears of the next, those who
+  /// are leaving it and are still told so.
   std::map<NodeId, std::string> Peers() const;
   /// The entry, while it is in memory.
   EntryPtr entry(LogIndex index) const;

@@ -371,6 +371,17 @@ TEST(Removal, WhoLeavesWithTheLeaderIsAPeerOfItsLastWord) {
   EXPECT_TRUE(group[1].Peers().contains(NodeId(3)));
 }
 
+TEST(Removal, WhoHasRemovedNobodyKeepsNoPeersOfItsTimeAsLeader) {
+  Cluster group;
+  group.Transfer(1, 2);
+  group.Run(5);
+  ASSERT_EQ(group[2].role(), Role::kLeader);
+  group.Change(2, Remove(3));
+  group.Run(10);
+  EXPECT_EQ(group[1].configuration(), VotersOnly({1, 2}));
+  EXPECT_EQ(group[1].Peers(), (std::map<NodeId, std::string>{{NodeId(2), "m2"}}));
+}
+
 TEST(Removal, ARemovedFollowerLearnsThatItIs) {  // thesis §4.2.2, §4.2.3
   Cluster group;
   group.Change(1, Remove(3));

@@ -387,12 +387,17 @@ TEST(Lease, APauseEndsIt) {
   EXPECT_EQ(Rounds(group, 2), 1U);
 }
 
-TEST(Lease, IsCountedFromTheRequestNotFromTheAnswer) {
-  Cluster group(Leases());
+/// The answers to a round, on their way.
+std::vector<Group::Packet> AnswersToARound(Cluster& group) {
   group.Tick(1, 3);
   group.DeliverFrom(1, 2);
   group.DeliverFrom(1, 3);
-  const std::vector<Group::Packet> answers = group.Take();
+  return group.Take();
+}
+
+TEST(Lease, IsCountedFromTheRequestNotFromTheAnswer) {
+  Cluster group(Leases());
+  const std::vector<Group::Packet> answers = AnswersToARound(group);
   group.Tick(1, LeaseTicks() - 2);
   group.Take();
   ASSERT_FALSE(group[1].HasLease()) << "the one before has ended";
@@ -406,10 +411,7 @@ TEST(Lease, IsCountedFromTheRequestNotFromTheAnswer) {
 
 TEST(Lease, IsAsGoodForReadsThatWaited) {
   Cluster group(Leases());
-  group.Tick(1, 3);
-  group.DeliverFrom(1, 2);
-  group.DeliverFrom(1, 3);
-  const std::vector<Group::Packet> answers = group.Take();
+  const std::vector<Group::Packet> answers = AnswersToARound(group);
   group.Tick(1, LeaseTicks() - 2);
   group.Read(1, 7);
   group.Take();
