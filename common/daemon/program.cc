@@ -80,8 +80,9 @@ absl::Status FlushOutput() {
   const std::string what = "write to standard output";
   if (std::fflush(stdout) != 0) return ErrnoError(what, errno);
   // The library has dropped what it could not write earlier, and why.
-  if (std::ferror(stdout) != 0)
+  if (std::ferror(stdout) != 0) {
     return Error(absl::StatusCode::kDataLoss, what + ": not all of it was taken");
+  }
   return absl::OkStatus();
 }
 

@@ -127,8 +127,10 @@ TEST(UdpServerFolderTest, AServerWhoseFolderIsMovedStoresIntoItAndKeepsItLocked)
     EXPECT_TRUE(outer.Exists(name)) << name;
   }
   EXPECT_FALSE(outer.Exists("in/.udp-partial/LOCK"));
-  EXPECT_THAT(RunServer({"0", "--dir", moved}),
-              ServerRefuses(1, fmt::format("in use by process {}", server.pid())));
+  EXPECT_THAT(
+      RunServer({"0", "--dir", moved}),
+      ServerRefuses(1, fmt::format("open \"{}\": lock \".udp-partial\": in use by process {}",
+                                   moved, server.pid())));
   EXPECT_EQ(RunServer({"--check", "--dir", in}).exit_code, 0);
 }
 

@@ -139,7 +139,12 @@ absl::Status Server::OpenFolder(bool off_loopback) {
       .file_bytes_max = options_.file_bytes_max,
       .partial_bytes_max = options_.partial_bytes_max,
       .lock = [this] { return LockFolder(); }};
-  ASSIGN_OR_RETURN(store_, PartialStore::Open(disk_.get(), store, UnixSeconds()));
+  auto opened = PartialStore::Open(disk_.get(), store, UnixSeconds());
+  if (!opened.ok()) {  // names in it are below the folder
+    return Error(opened.status().code(),
+                 fmt::format("open \"{}\": {}", options_.folder, Message(opened.status())));
+  }
+  store_ = std::move(opened).value();
   if (const std::size_t removed = store_->removed_at_start(); removed > 0) {
     spdlog::info("removed {} unfinished files that cannot be resumed or are too old", removed);
   }
