@@ -82,6 +82,22 @@ class ConnectionTest : public ::testing::Test {
     }
     ADD_FAILURE() << "they talk without end";
   }
+
+  /// Nobody answers the client, which is at last closed for that: after how long. `each` is told
+  /// of every turn whether something was sent in it.
+  Duration UntilItGivesUp(const std::function<void(bool sent)>& each = nullptr) {
+    const TimePoint begin = now_;
+    for (int i = 0; i < 1000 && client_.state() == State::kOpen; ++i) {
+      const bool sent = !Poll(client_).empty();
+      if (each) each(sent);
+      now_ = *client_.NextDeadline();
+      client_.HandleTimeout(now_);
+    }
+    EXPECT_EQ(client_.state(), State::kClosed);
+    EXPECT_EQ(client_.close_reason().code, kCloseIdle);
+    return now_ - begin;
+  }
+
   /// As if both had waited so long and nothing had got lost.
   void Pass(Duration duration) {
     const TimePoint end = now_ + duration;
@@ -317,16 +333,9 @@ TEST_F(ConnectionTest, AShortIdleTimeoutIsNoReasonToGiveUpAPeerThatLives) {
 TEST_F(ConnectionTest, APeerThatVanishedIsGivenUp) {
   Establish();
   Write(client_, "a");
-  const TimePoint begin = now_;
-  for (int i = 0; i < 1000 && client_.state() == State::kOpen; ++i) {
-    Poll(client_);
-    now_ = *client_.NextDeadline();
-    client_.HandleTimeout(now_);
-  }
-  EXPECT_EQ(client_.state(), State::kClosed);
-  EXPECT_EQ(client_.close_reason().code, kCloseIdle);
-  EXPECT_GE(now_ - begin, 29s);
-  EXPECT_LE(now_ - begin, 31s);
+  const Duration borne = UntilItGivesUp();
+  EXPECT_GE(borne, 29s);
+  EXPECT_LE(borne, 31s);
   EXPECT_EQ(client_.NextDeadline(), std::nullopt);
   EXPECT_TRUE(Poll(client_).empty());
   EXPECT_LT(client_.stats().sent_datagrams, 60U) << "probes come at growing distances";
@@ -529,15 +538,11 @@ TEST_F(ConnectionTest, ARefusalEndsTheConnectionBeforeItHasBegun) {
 TEST_F(ConnectionTest, WhoAwaitsAPlaceProbesOnBehindTheIdleTimeout) {
   const TimePoint begin = now_;
   TimePoint last_probe = begin;
-  for (int i = 0; i < 1000 && client_.state() == State::kOpen; ++i) {
-    if (!Poll(client_).empty()) last_probe = now_;
+  const Duration borne = UntilItGivesUp([&](bool sent) {
+    if (sent) last_probe = now_;
     client_.AwaitPlace();  // each is refused
-    now_ = *client_.NextDeadline();
-    client_.HandleTimeout(now_);
-  }
-  EXPECT_EQ(client_.state(), State::kClosed);
-  EXPECT_EQ(client_.close_reason().code, kCloseIdle);
-  EXPECT_EQ(now_ - begin, 36s);
+  });
+  EXPECT_EQ(borne, 36s);
   EXPECT_GE(last_probe - begin, 33s);
 }
 
@@ -545,14 +550,7 @@ TEST_F(ConnectionTest, WhoHasGotItsPlaceHasItsIdleTimeout) {
   client_.AwaitPlace();
   Establish();
   Write(client_, "a");
-  const TimePoint begin = now_;
-  for (int i = 0; i < 1000 && client_.state() == State::kOpen; ++i) {
-    Poll(client_);
-    now_ = *client_.NextDeadline();
-    client_.HandleTimeout(now_);
-  }
-  EXPECT_EQ(client_.close_reason().code, kCloseIdle);
-  EXPECT_LE(now_ - begin, 31s);
+  EXPECT_LE(UntilItGivesUp(), 31s);
 }
 
 TEST_F(ConnectionTest, ARefusalThatComesTooLateIsIgnored) {

@@ -355,8 +355,7 @@ TEST(FastModeTest, AResumeGetsThePlaceOfAClientThatWasKilled) {
   const std::string big = folder.Write("big", Content(kHeldSourceBytes));
   HeldClient first(server, big, {"--resume"});
   ASSERT_TRUE(first.Start());
-  ASSERT_TRUE(first.process().Signal(SIGKILL));
-  EXPECT_EQ(first.Wait().exit_code, 137);
+  first.Kill();
   const ToolResult result =
       RunClient({server.address(), big, "second", "--resume", "--idle-timeout", "3"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -373,8 +372,7 @@ TEST(FastModeResumeTest, AKilledClientsTransferGoesOnWhereItStopped) {
   const std::string source = folder.Write("source", content);
   HeldClient client(server, source, {"--resume"});
   ASSERT_TRUE(client.Start());
-  ASSERT_TRUE(client.process().Signal(SIGKILL));
-  EXPECT_EQ(client.Wait().exit_code, 137);
+  client.Kill();
   EXPECT_THAT(server.Files(), IsEmpty());
   // The server's idle time-out is far away: it is taken over from a connection that seems alive.
   EXPECT_EQ(server.Metric("udp_fast_sessions"), 1);
@@ -472,8 +470,7 @@ TEST(FastModeResumeTest, AChangedSourceBeginsAnew) {
   const std::string source = folder.Write("source", Content(kHeldSourceBytes));
   HeldClient client(server, source, {"--resume"});
   ASSERT_TRUE(client.Start());
-  ASSERT_TRUE(client.process().Signal(SIGKILL));
-  EXPECT_EQ(client.Wait().exit_code, 137);
+  client.Kill();
   const std::string other = Content(kHeldSourceBytes, 2);
   folder.Write("source", other);
   const auto result = Send(server.address(), source, "big", {"--resume"});
@@ -494,8 +491,7 @@ TEST(FastModeResumeTest, AResumedFolderSendsOnlyWhatIsNotStoredYet) {
     HeldClient client(server, folder.path("tree"));
     ASSERT_TRUE(client.Start());
     EXPECT_TRUE(stdfs::exists(server.folder().path("big/f2"))) << "three files are stored";
-    ASSERT_TRUE(client.process().Signal(SIGKILL));
-    EXPECT_EQ(client.Wait().exit_code, 137);
+    client.Kill();
     const auto result =
         Send(server.address(), folder.path("tree"), "big", {"--mode", "fast", "--resume"});
     EXPECT_EQ(result["failed"], 0) << overwrite;

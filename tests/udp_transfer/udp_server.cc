@@ -133,4 +133,9 @@ int HeldClient::Interrupt() {
   return process_.Wait().exit_code;
 }
 
+void HeldClient::Kill() {
+  EXPECT_TRUE(process_.Signal(SIGKILL));
+  EXPECT_EQ(Wait().exit_code, 137);
+}
+
 }  // namespace ds::udp_transfer

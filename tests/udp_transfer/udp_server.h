@@ -77,6 +77,8 @@ class HeldClient {
   void LetPass(std::size_t bytes);
   /// SIGINT, of which the server hears. The exit code.
   int Interrupt();
+  /// SIGKILL, and waits for its end.
+  void Kill();
 
   UdpProxy& proxy() { return proxy_; }
   testing::ToolProcess& process() { return process_; }
